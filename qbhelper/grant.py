@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The story: somebody asks for a port on a bridge, and gets a TAP or a refusal.
+
+Decide, create, shape, attach, verify.  Handing the TAP over is left to whoever called: it is the
+last thing that can fail.
+"""
+
+from qbhelper.errors import AccessDenied, KernelError, NoSuchBridge, printable
+from qbhelper.kernel import tap
+from qbhelper.kernel.link import Bridge, Network
+from qbhelper.policy.access_list import AccessList
+from qbhelper.policy.decision import Decision
+from qbhelper.request import Caller, Request
+
+
+def grant(request: Request, caller: Caller, policy: AccessList) -> tap.Tap:
+    """Make the port that `caller` asks for, and return its TAP: attached to the bridge, and up.
+
+    Raises AccessDenied, NoSuchBridge or KernelError; then nothing is left.
+    """
+    network = Network()
+    try:
+        bridge = _decide(request, caller, policy, network)
+        port = tap.create(request.vnet_header)
+        try:
+            network.copy_mtu(bridge, port.name)
+            network.raise_address(port.name)
+            network.attach(port.name, bridge)
+            network.bring_up(port.name)
+            _verify(bridge, network)
+        except BaseException:
+            port.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
+            raise
+        return port
+    finally:
+        network.close()
+
+
+def _decide(request: Request, caller: Caller, policy: AccessList, network: Network) -> Bridge:
+    """Return the bridge that was asked for, if there is one and the caller may use it."""
+    bridge = network.find(request.bridge)
+    # An altname is judged by the name that rules are written for: else it would get round a deny.
+    decision = policy.decide(bridge.name if bridge else request.bridge)
+    # Refused before we say whether it exists: a caller without a rule learns nothing of the host.
+    if not decision.allowed:
+        raise AccessDenied(
+            f"access denied by acl file: {_why(decision, request, policy)}",
+            f"ask the administrator of this host (your uid is {caller.uid})",
+        )
+    if bridge is None:
+        raise NoSuchBridge(
+            f"failed to get mtu of bridge `{printable(request.bridge)}': No such device",
+            "`ip link show type bridge' lists the bridges of this network namespace",
+        )
+    return bridge
+
+
+def _why(decision: Decision, request: Request, policy: AccessList) -> str:
+    bridge = printable(request.bridge)
+    if decision.place is None:
+        return f"no line of {policy.path} allows `{bridge}'"
+    return f"{decision.place} denies `{bridge}'"
+
+
+def _verify(bridge: Bridge, network: Network) -> None:
+    """Refuse if the bridge was renamed, or replaced by another of its name, while we worked."""
+    if not network.is_still(bridge):
+        raise KernelError(
+            f"failed to add a port to bridge `{printable(bridge.name)}': the bridge changed meanwhile", "try again"
+        )

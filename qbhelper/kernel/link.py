@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Interfaces and bridge ports by ioctl (netdevice(7), linux/sockios.h): all that a plain port needs.
+
+The ioctls name interfaces by their names.  A name is resolved once to the interface's index, and
+after the last step `Network.is_still` tells whether that name meant the same interface all along.
+"""
+
+import errno
+import struct
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM
+from _socket import socket as Socket  # noqa: N812  the same class without the 8 ms that socket.py takes
+from fcntl import ioctl
+
+from qbhelper.errors import KernelError, NoSuchBridge, printable, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+SIOCGIFNAME = 0x8910
+SIOCGIFFLAGS = 0x8913
+SIOCSIFFLAGS = 0x8914
+SIOCGIFMTU = 0x8921
+SIOCSIFMTU = 0x8922
+SIOCSIFHWADDR = 0x8924
+SIOCGIFHWADDR = 0x8927
+SIOCGIFINDEX = 0x8933
+SIOCBRADDIF = 0x89A2
+
+IFF_UP = 0x1
+
+_HIGH_FIRST_BYTE = b"\xfe"
+"""A bridge takes the lowest MAC of its ports for its own; with fe: first it does not take the TAP's."""
+
+_INTEGER = struct.Struct("16si20x")
+_FLAGS = struct.Struct("16sh22x")
+_ADDRESS = struct.Struct("16sH14s8x")
+
+
+class Bridge:
+    """An interface that a request named: its index, and its one canonical name, whatever it was called."""
+
+    __slots__ = ("index", "name")
+
+    def __init__(self, index: int, name: bytes) -> None:
+        self.index: Final = index
+        self.name: Final = name
+
+
+class Network:
+    """The network namespace of this process."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self) -> None:
+        """Raises KernelError if there is no socket to be had."""
+        try:
+            # Any socket will do for these ioctls; this family is there on every kernel and in every sandbox.
+            self._socket = Socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        except OSError as error:
+            raise KernelError(f"failed to open control socket: {reason(error)}") from error
+
+    def close(self) -> None:
+        """Close the control socket."""
+        self._socket.close()
+
+    def find(self, name: bytes) -> Bridge | None:
+        """Resolve `name`, which may be an altname, to the interface; None if there is none.
+
+        Whether it is a bridge shows when a port is attached.
+        """
+        try:
+            index = self._integer(SIOCGIFINDEX, name)
+            answer = self._ioctl(SIOCGIFNAME, _INTEGER.pack(b"", index))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
+        canonical: bytes = _INTEGER.unpack(answer)[0]
+        return Bridge(index, canonical.rstrip(b"\0"))
+
+    def copy_mtu(self, bridge: Bridge, tap: bytes) -> None:
+        """Give `tap` the MTU of `bridge` (bytes).  Before attaching: a bridge follows its smallest port."""
+        try:
+            mtu = self._integer(SIOCGIFMTU, bridge.name)
+        except OSError as error:
+            raise KernelError(f"failed to get mtu of bridge `{printable(bridge.name)}': {reason(error)}") from error
+        try:
+            self._ioctl(SIOCSIFMTU, _INTEGER.pack(tap, mtu))
+        except OSError as error:
+            raise KernelError(f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}") from error
+
+    def raise_address(self, tap: bytes) -> None:
+        """Put fe: first in the random MAC of `tap`, so that the bridge keeps its own."""
+        try:
+            family, address = _ADDRESS.unpack(self._ioctl(SIOCGIFHWADDR, _ADDRESS.pack(tap, 0, b"")))[1:]
+        except OSError as error:
+            raise KernelError(f"failed to get MAC address of device `{printable(tap)}': {reason(error)}") from error
+        try:
+            self._ioctl(SIOCSIFHWADDR, _ADDRESS.pack(tap, family, _HIGH_FIRST_BYTE + address[1:]))
+        except OSError as error:
+            raise KernelError(f"failed to set MAC address of device `{printable(tap)}': {reason(error)}") from error
+
+    def attach(self, tap: bytes, bridge: Bridge) -> None:
+        """Make `tap` a port of `bridge`.  Raises NoSuchBridge where that is no Linux bridge."""
+        try:
+            self._ioctl(SIOCBRADDIF, _INTEGER.pack(bridge.name, self._integer(SIOCGIFINDEX, tap)))
+        except OSError as error:
+            what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
+            if error.errno == errno.EOPNOTSUPP:
+                raise NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them") from error
+            raise KernelError(what) from error
+
+    def bring_up(self, tap: bytes) -> None:
+        """Set `tap` up, and read back that it is."""
+        try:
+            flags = self._flags(tap)
+        except OSError as error:
+            raise KernelError(f"failed to get interface flags for `{printable(tap)}': {reason(error)}") from error
+        try:
+            self._ioctl(SIOCSIFFLAGS, _FLAGS.pack(tap, flags | IFF_UP))
+            if not self._flags(tap) & IFF_UP:
+                raise OSError(errno.EIO, "the kernel did not set what was asked")
+        except OSError as error:
+            raise KernelError(f"failed to bring up interface `{printable(tap)}': {reason(error)}") from error
+
+    def is_still(self, bridge: Bridge) -> bool:
+        """Whether the name of `bridge` still means the interface that was found."""
+        try:
+            return self._integer(SIOCGIFINDEX, bridge.name) == bridge.index
+        except OSError:
+            return False
+
+    def _integer(self, command: int, name: bytes) -> int:
+        value: int = _INTEGER.unpack(self._ioctl(command, _INTEGER.pack(name, 0)))[1]
+        return value
+
+    def _flags(self, name: bytes) -> int:
+        flags: int = _FLAGS.unpack(self._ioctl(SIOCGIFFLAGS, _FLAGS.pack(name, 0)))[1]
+        return flags
+
+    def _ioctl(self, command: int, request: bytes) -> bytes:
+        return ioctl(self._socket.fileno(), command, request)

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * qbhelper: what QEMU starts to get a place on a bridge.
+ *
+ * The kernel gives no privilege to scripts (execve(2)), so this program takes it, reduces it to
+ * CAP_NET_ADMIN under the caller's own ids, and starts the Python core, which decides and acts.
+ * It trusts nothing that it was given: no environment, directory, limit, signal, fd or word.
+ * main() at the end tells the order; docs/privileges.md tells who holds what, when.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <net/if.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* Fixed when it is built, see Makefile; nothing a caller does can change them. */
+#if !defined(PYTHON) || !defined(MODULE_DIR) || !defined(PACKAGE_DIR)
+#error "build this with make: PYTHON, MODULE_DIR and PACKAGE_DIR are needed"
+#endif
+#define CORE MODULE_DIR "/qbhelper/standalone.py"
+#define START                                                            \
+	"import sys\n"                                                   \
+	"sys.path += '" MODULE_DIR "', '" PACKAGE_DIR "'\n"              \
+	"try:\n"                                                         \
+	"    from qbhelper.standalone import main\n"                     \
+	"except BaseException as error:\n"                               \
+	"    sys.exit(f'failed to load the Python core: {error}; install qbhelper and python-prctl again')\n" \
+	"main(sys.argv[1:])\n"
+
+#define HAND_OVER_FD 3	/* where the Python core finds QEMU's socket */
+#define SECONDS_TO_LIVE 10	/* QEMU stands still, without a limit of its own, while we run */
+#define NO_TUN "failed to create tun device: "	/* the original's words where privilege is missing */
+
+static const char USAGE[] = "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd";
+
+struct request {
+	bool use_vnet;
+	const char *bridge;
+	int fd;
+};
+
+struct capabilities {
+	__u64 effective, permitted, inheritable;
+};
+
+static const __u64 NET_ADMIN = 1ULL << CAP_NET_ADMIN;
+static const __u64 SETPCAP = 1ULL << CAP_SETPCAP;
+
+/* ---- messages: one line on stderr, nothing in it that could drive a terminal -------------- */
+
+__attribute__((noreturn, format(printf, 1, 2)))
+static void refuse(const char *format, ...)
+{
+	char line[2048];
+	va_list arguments;
+
+	va_start(arguments, format);
+	int length = vsnprintf(line, sizeof line - 1, format, arguments);
+	va_end(arguments);
+	if (length < 0)
+		_exit(EXIT_FAILURE);
+	size_t end = (size_t)length < sizeof line - 1 ? (size_t)length : sizeof line - 2;
+	for (size_t i = 0; i < end; i++)
+		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+			line[i] = '?';
+	line[end] = '\n';
+	/* Nobody is left to tell if this fails; the exit status still says it. */
+	ssize_t ignored = write(STDERR_FILENO, line, end + 1);
+	(void)ignored;
+	_exit(EXIT_FAILURE);
+}
+
+/* ---- the state we were started in --------------------------------------------------------- */
+
+static void open_standard_fds(void)
+{
+	/* Otherwise the next file opened becomes stdin or stderr, and gets what is meant for them. */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", O_RDWR) != fd)
+			_exit(EXIT_FAILURE);
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int number = 1; number < NSIG; number++) {
+		/* Ignored: Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE
+		 * shall be an error to report, not a death without a word. */
+		bool ignore = number == SIGINT || number == SIGPIPE || number == SIGXFSZ;
+		signal(number, ignore ? SIG_IGN : SIG_DFL);	/* SIGKILL and SIGSTOP can't be set, and need not */
+	}
+	sigemptyset(&none);
+	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)	/* QEMU blocks SIGALRM and SIGCHLD */
+		refuse("failed to unblock signals: %s", strerror(errno));
+	/* The timer survives execve: it bounds the Python core too. */
+	alarm(SECONDS_TO_LIVE);
+}
+
+/* ---- what is asked ------------------------------------------------------------------------ */
+
+static int parse_fd(const char *digits)
+{
+	char *end;
+
+	errno = 0;
+	long number = strtol(digits, &end, 10);
+	/* strtol takes blanks and signs, the original takes anything: `--fd=abc' was fd 0. */
+	if (digits[0] < '0' || digits[0] > '9' || *end != '\0' || errno != 0 || number > INT_MAX)
+		refuse("%s (`--fd=%s' is not the number of a file descriptor)", USAGE, digits);
+	return (int)number;
+}
+
+static struct request parse(int argc, char *argv[])
+{
+	struct request request = { .use_vnet = false, .bridge = NULL, .fd = -1 };
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--use-vnet") == 0)
+			request.use_vnet = true;
+		else if (strncmp(argv[i], "--br=", 5) == 0)
+			request.bridge = argv[i] + 5;
+		else if (strncmp(argv[i], "--fd=", 5) == 0)
+			request.fd = parse_fd(argv[i] + 5);
+		else
+			refuse("%s (`%s' is not known; QEMU starts this program: "
+			       "-netdev bridge,br=br0,helper=/path/to/qbhelper)", USAGE, argv[i]);
+	}
+	if (request.bridge == NULL)
+		refuse("%s (`--br=' is missing)", USAGE);
+	if (request.fd == -1)
+		refuse("%s (`--fd=' is missing)", USAGE);
+	/* Never cut a name: CVE-2019-13164 was one name for the access list, another for the kernel. */
+	if (strlen(request.bridge) >= IFNAMSIZ)
+		refuse("name `%s' too long: %zu; an interface name has at most %d bytes",
+		       request.bridge, strlen(request.bridge), IFNAMSIZ - 1);
+	return request;
+}
+
+static int socket_option(int fd, int option)
+{
+	int value = -1;
+	socklen_t size = sizeof value;
+
+	if (getsockopt(fd, SOL_SOCKET, option, &value, &size) != 0)
+		refuse("failed to write fd to unix socket: %s (--fd=%d)", strerror(errno), fd);
+	return value;
+}
+
+/* Before anything is created: a UDP socket would swallow the fd, and sendmsg(2) call it sent. */
+static void check_socket(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t size = sizeof peer;
+
+	if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_STREAM ||
+	    getpeername(fd, (struct sockaddr *)&peer, &size) != 0)
+		refuse("failed to write fd to unix socket: --fd=%d is not a connected AF_UNIX stream socket", fd);
+}
+
+/* ---- capabilities ------------------------------------------------------------------------- */
+
+static struct capabilities read_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3, .pid = 0 };
+	struct __user_cap_data_struct data[2] = { { 0, 0, 0 }, { 0, 0, 0 } };
+
+	if (syscall(SYS_capget, &header, data) != 0)
+		refuse("failed to read capabilities: %s", strerror(errno));
+	return (struct capabilities){
+		.effective = data[0].effective | (__u64)data[1].effective << 32,
+		.permitted = data[0].permitted | (__u64)data[1].permitted << 32,
+		.inheritable = data[0].inheritable | (__u64)data[1].inheritable << 32,
+	};
+}
+
+static void write_capabilities(struct capabilities set)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3, .pid = 0 };
+	struct __user_cap_data_struct data[2] = {
+		{ (__u32)set.effective, (__u32)set.permitted, (__u32)set.inheritable },
+		{ (__u32)(set.effective >> 32), (__u32)(set.permitted >> 32), (__u32)(set.inheritable >> 32) },
+	};
+
+	if (syscall(SYS_capset, &header, data) != 0)
+		refuse("failed to drop privileges: capset: %s", strerror(errno));
+}
+
+static bool in_bounding_set(unsigned long capability)
+{
+	return prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1;
+}
+
+/* No privilege: say which of the possible reasons it is, and what to do about it. */
+__attribute__((noreturn))
+static void explain_missing_privilege(void)
+{
+	char path[PATH_MAX] = "qbhelper";
+	struct stat file;
+	struct statvfs system;
+	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+
+	if (length > 0)
+		path[length] = '\0';
+	if (geteuid() == 0 || !in_bounding_set(CAP_NET_ADMIN))
+		refuse(NO_TUN "%s: CAP_NET_ADMIN is not in the bounding set, as in most containers; "
+		       "run the container with CAP_NET_ADMIN", strerror(EPERM));
+	if (stat("/proc/self/exe", &file) != 0 || statvfs("/proc/self/exe", &system) != 0)
+		refuse(NO_TUN "%s: this process has no CAP_NET_ADMIN, and /proc can't be read to say why; "
+		       "mount /proc", strerror(EPERM));
+	bool setuid_bit = (file.st_mode & S_ISUID) != 0;
+	if (!setuid_bit && getxattr("/proc/self/exe", "security.capability", NULL, 0) <= 0)
+		refuse(NO_TUN "%s: %s is not setuid root and has no file capability; "
+		       "run as root: setcap cap_net_admin=ep %s", strerror(EPERM), path, path);
+	if (setuid_bit && file.st_uid != 0)
+		refuse(NO_TUN "%s: %s is setuid but not owned by root; "
+		       "run as root: chown root %s && chmod 4755 %s", strerror(EPERM), path, path, path);
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
+		refuse(NO_TUN "%s: no_new_privs is set, so the %s of %s has no effect; "
+		       "start QEMU without -sandbox and outside a container that sets it",
+		       strerror(EPERM), setuid_bit ? "setuid bit" : "file capability", path);
+	if ((system.f_flag & ST_NOSUID) != 0)
+		refuse(NO_TUN "%s: %s is on a file system mounted nosuid; "
+		       "install it elsewhere or remount that file system with suid", strerror(EPERM), path);
+	refuse(NO_TUN "%s: the %s of %s had no effect: it does not give CAP_NET_ADMIN, the process is traced, or it is "
+	       "in another user namespace than the file", strerror(EPERM), setuid_bit ? "setuid bit" : "file capability", path);
+}
+
+/* ---- becoming the caller with CAP_NET_ADMIN and nothing else ------------------------------ */
+
+/* Privilege is lent to the caller here, so what we start must be root's own. */
+static void check_trusted(const char *path)
+{
+	struct stat file;
+
+	if (stat(path, &file) != 0)
+		refuse("failed to start %s: %s; install qbhelper again", path, strerror(errno));
+	if (file.st_uid != 0 || (file.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		refuse("failed to start %s: it is not root's, or others may write to it; "
+		       "install qbhelper into a directory of root's with make install", path);
+}
+
+static void keep_only_the_socket(int fd)
+{
+	/* Out of the way of 0-2 and HAND_OVER_FD first; its old number must not hold it open. */
+	int safe = fcntl(fd, F_DUPFD, HAND_OVER_FD + 1);
+	int null = open("/dev/null", O_RDWR);
+
+	if (safe == -1 || null == -1 || (fd <= STDERR_FILENO && dup2(null, fd) == -1) ||
+	    dup2(safe, HAND_OVER_FD) == -1 || syscall(SYS_close_range, HAND_OVER_FD + 1, ~0U, 0) != 0)
+		refuse("failed to close inherited files: %s", strerror(errno));
+}
+
+/* A caller's limits could stop Python, or execve itself, half way. */
+static void reset_limits(void)
+{
+	static const struct {
+		__rlimit_resource_t resource;
+		const char *name;
+		rlim_t wanted, least;
+	} limits[] = {
+		{ RLIMIT_CORE, "core", 0, 0 },
+		{ RLIMIT_FSIZE, "fsize", RLIM_INFINITY, 0 },
+		{ RLIMIT_NPROC, "nproc", RLIM_INFINITY, 0 },
+		{ RLIMIT_NOFILE, "nofile", 256, 8 },
+		{ RLIMIT_STACK, "stack", 8 << 20, 512 << 10 },
+		{ RLIMIT_DATA, "data", RLIM_INFINITY, 64 << 20 },
+		{ RLIMIT_AS, "as", RLIM_INFINITY, 256 << 20 },
+	};
+
+	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+		struct rlimit now, wanted = { limits[i].wanted, limits[i].wanted };
+
+		if (setrlimit(limits[i].resource, &wanted) == 0)
+			continue;
+		/* A file capability does not let us raise a hard limit; then up to it, if that is enough. */
+		if (getrlimit(limits[i].resource, &now) != 0 || now.rlim_max < limits[i].least)
+			refuse("failed to start: the hard limit `%s' is too low; raise it (ulimit -H)", limits[i].name);
+		now.rlim_cur = now.rlim_max < limits[i].wanted ? now.rlim_max : limits[i].wanted;
+		if (setrlimit(limits[i].resource, &now) != 0)
+			refuse("failed to set the limit `%s': %s", limits[i].name, strerror(errno));
+	}
+}
+
+static void drop_privileges(void)
+{
+	uid_t caller = getuid();
+	gid_t group = getgid();
+	struct capabilities have = read_capabilities();
+
+	/* Inheritable first: the kernel takes it only while the bounding set still has it. */
+	write_capabilities((struct capabilities){ have.permitted, have.permitted, NET_ADMIN });
+	if ((have.permitted & SETPCAP) != 0)	/* not with a file capability; no_new_privs serves there */
+		for (unsigned long capability = 0; capability < 64; capability++)
+			if (in_bounding_set(capability) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0)
+				refuse("failed to drop privileges: bounding set: %s", strerror(errno));
+	/* Only if needed: under -sandbox elevateprivileges=deny the mere call is death. */
+	if (getegid() != group && setresgid(group, group, group) != 0)
+		refuse("failed to drop privileges: setresgid: %s", strerror(errno));
+	if (geteuid() != caller) {
+		if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setresuid(caller, caller, caller) != 0)
+			refuse("failed to drop privileges: setresuid: %s", strerror(errno));
+		if (setresuid((uid_t)-1, 0, (uid_t)-1) == 0)
+			refuse("failed to drop privileges: root could be had back");
+	}
+	write_capabilities((struct capabilities){ NET_ADMIN, NET_ADMIN, NET_ADMIN });
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 ||
+	    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_ADMIN, 0, 0) != 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		refuse("failed to drop privileges: prctl: %s", strerror(errno));
+
+	/* Believe none of it: read it back. */
+	struct capabilities now = read_capabilities();
+	uid_t real, effective, saved;
+	gid_t real_group, effective_group, saved_group;
+	bool as_meant = now.effective == NET_ADMIN && now.permitted == NET_ADMIN && now.inheritable == NET_ADMIN &&
+		getresuid(&real, &effective, &saved) == 0 &&
+		real == caller && effective == caller && saved == caller &&
+		getresgid(&real_group, &effective_group, &saved_group) == 0 &&
+		real_group == group && effective_group == group && saved_group == group &&
+		prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
+	for (unsigned long capability = 0; capability < 64; capability++) {
+		as_meant &= (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1) ==
+			(capability == CAP_NET_ADMIN);
+		as_meant &= (have.permitted & SETPCAP) == 0 || !in_bounding_set(capability);
+	}
+	if (!as_meant)
+		refuse("failed to drop privileges: the kernel did not set what was asked");
+}
+
+__attribute__((noreturn))
+static void start_python(struct request request)
+{
+	char bridge[sizeof "--br=" + IFNAMSIZ];
+	char fd[sizeof "--fd=" + 10];
+	/* -I: no environment, no user site, no cwd; -S: no .pth files; -B: write nothing. */
+	char *words[] = { PYTHON, "-I", "-S", "-B", "-c", START, fd, bridge, request.use_vnet ? "--use-vnet" : NULL, NULL };
+	char *environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
+
+	snprintf(fd, sizeof fd, "--fd=%d", request.fd);
+	snprintf(bridge, sizeof bridge, "--br=%s", request.bridge);
+	execve(PYTHON, words, environment);
+	refuse("failed to start %s: %s; install qbhelper again", PYTHON, strerror(errno));
+}
+
+int main(int argc, char *argv[])
+{
+	open_standard_fds();
+	reset_signals();
+	if (argc < 1)	/* then argv[1] would be the environment (CVE-2021-4034) */
+		refuse("%s (there is no program name)", USAGE);
+	struct request request = parse(argc, argv);
+	check_socket(request.fd);
+
+	if ((read_capabilities().permitted & NET_ADMIN) == 0)
+		explain_missing_privilege();
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)	/* no ptrace, no /proc/PID/mem (CVE-2026-41163) */
+		refuse("failed to drop privileges: PR_SET_DUMPABLE: %s", strerror(errno));
+	if (getuid() != 0) {
+		check_trusted(PYTHON);
+		check_trusted(CORE);
+	}
+	keep_only_the_socket(request.fd);
+	request.fd = HAND_OVER_FD;
+	reset_limits();
+	umask(077);
+	if (chdir("/") != 0)
+		refuse("failed to enter /: %s", strerror(errno));
+	drop_privileges();
+	start_python(request);
+}

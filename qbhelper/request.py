@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is asked, and by whom.
+
+Plain classes, not dataclasses: importing `dataclasses` costs the one-shot helper more than the
+start of the whole interpreter (design section 7).  `Final` keeps them immutable for the type checker.
+"""
+
+import os
+
+TYPE_CHECKING = False  # as typing has it, without the cost of importing typing
+if TYPE_CHECKING:
+    from typing import Final
+
+IFNAMSIZ = 16
+"""Size of an interface name with its final NUL byte (linux/if.h)."""
+
+_FORBIDDEN = frozenset(b":/%")
+"""`br0:1` is another name for br0 to the kernel's ioctls; `%` asks it to make up a name; `/` is a path."""
+
+
+def is_bridge_name(name: bytes) -> bool:
+    """Whether the kernel could have an interface of exactly this name (dev_valid_name in net/core/dev.c)."""
+    if not 0 < len(name) < IFNAMSIZ or name in (b".", b".."):
+        return False
+    return not any(byte in _FORBIDDEN or bytes((byte,)).isspace() or byte == 0 for byte in name)
+
+
+class Caller:
+    """Who asks, as the kernel says: numeric ids, never names.
+
+    uid, gid: the caller's own; groups: the supplementary groups.
+    """
+
+    __slots__ = ("gid", "groups", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
+        self.uid: Final = uid
+        self.gid: Final = gid
+        self.groups: Final = groups
+
+    @classmethod
+    def of_this_process(cls) -> "Caller":
+        """The caller on the standalone way: the native part has made this process theirs."""
+        return cls(os.getuid(), os.getgid(), tuple(os.getgroups()))
+
+
+class Request:
+    """A port on `bridge`; with `vnet_header`, frames carry a virtio-net header if the kernel can."""
+
+    __slots__ = ("bridge", "vnet_header")
+
+    def __init__(self, bridge: bytes, vnet_header: bool) -> None:
+        self.bridge: Final = bridge
+        self.vnet_header: Final = vnet_header

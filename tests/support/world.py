@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A private world to grant ports in: own network, own /etc, own /run, own /dev/net.
+
+`./dev` starts tests and demo under `unshare` (network, mount and pid namespaces; a user
+namespace too when it is not run by root).  `prepare` then makes the file systems private, so
+that nothing these programs write or create can be seen on the host.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WORLD = Path("/run/world")
+ACCESS_LIST = Path("/etc/qemu/bridge.conf")
+TUN_DEVICE = (10, 200)
+"""Major and minor number of /dev/net/tun (Documentation/admin-guide/devices.txt)."""
+
+
+class NotPrivate(Exception):
+    """This process still sees the host's network: refuse to touch anything."""
+
+
+def run(*argv: str, timeout: float = 60) -> str:
+    """Run a command and return what it printed; raise with its own words if it fails."""
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def is_private() -> bool:
+    """Whether `./dev` has put us into namespaces of our own.
+
+    It passes the inode of the network namespace it left behind; in that namespace, or without
+    that word, we are not private.
+    """
+    left_behind = os.environ.get("QBHELPER_HOST_NETWORK")
+    return left_behind is not None and left_behind != os.readlink("/proc/self/ns/net")
+
+
+def is_real_root() -> bool:
+    """Whether uid 0 here is uid 0 of the machine, so that setuid and other users are real."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
+def prepare() -> None:
+    """Give this mount namespace its own /etc, /run, /sys and /dev/net; safe to call again."""
+    if not is_private():
+        raise NotPrivate("not in a private network namespace: start this through ./dev")
+    if WORLD.exists():
+        return
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
+    WORLD.mkdir(mode=0o755)
+    _private_etc()
+    run("mount", "-t", "sysfs", "sysfs", "/sys")
+    if is_real_root():
+        _private_tun()
+    run("ip", "link", "set", "lo", "up")
+
+
+def _private_etc() -> None:
+    copy = WORLD / "etc"
+    # A copy, not an overlay: files that a user namespace may not read are left out silently.
+    subprocess.run(["cp", "-a", "/etc", str(copy)], stderr=subprocess.DEVNULL, check=False)
+    copy.chmod(0o755)
+    for directory in ("qemu", "qemu-kvm", "qbhelper"):
+        shutil.rmtree(copy / directory, ignore_errors=True)
+        (copy / directory).mkdir(mode=0o755)
+    run("mount", "--bind", str(copy), "/etc")
+
+
+def _private_tun() -> None:
+    """Put a world-writable tun node at /dev/net, as udev does on an ordinary host."""
+    Path("/dev/net").mkdir(exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/dev/net")
+    os.mknod("/dev/net/tun", stat.S_IFCHR | 0o666, os.makedev(*TUN_DEVICE))
+    os.chmod("/dev/net/tun", 0o666)
+
+
+def links() -> dict[str, dict[str, object]]:
+    """Every interface of this network namespace by name, as `ip -j -d link` tells it."""
+    return {link["ifname"]: link for link in json.loads(run("ip", "-j", "-d", "link", "show"))}
+
+
+def interfaces() -> frozenset[str]:
+    """The interface names of this network namespace.  Needs no process, so it is cheap."""
+    return frozenset(os.listdir("/sys/class/net"))
+
+
+def ports(bridge: str) -> frozenset[str]:
+    """The interface names that are ports of `bridge`."""
+    return frozenset(os.listdir(f"/sys/class/net/{bridge}/brif"))
+
+
+@contextmanager
+def bridge(name: str = "br0", *, mtu: int = 1500, up: bool = True) -> Iterator[str]:
+    """A bridge for the time of the block."""
+    run("ip", "link", "add", name, "type", "bridge")
+    try:
+        run("ip", "link", "set", name, "mtu", str(mtu))
+        if up:
+            run("ip", "link", "set", name, "up")
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=False)
+
+
+def write_access_list(text: str | bytes, path: Path = ACCESS_LIST, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Path:
+    """Write an access list (or a file it includes) with this owner and mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    os.chown(path, uid, gid)
+    path.chmod(mode)
+    return path
+
+
+def die_with_parent() -> None:
+    """For a child process: be killed when the process that started it ends (prctl(2))."""
+    ctypes.CDLL(None).prctl(1, 9)
