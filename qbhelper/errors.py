@@ -55,9 +55,15 @@ class NoSuchBridge(QbError):
 class KernelError(QbError):
     """The kernel refused a step."""
 
+    def __init__(self, what: str, remedy: str = "the kernel's log (dmesg) may say more") -> None:
+        super().__init__(what, remedy)
+
 
 class HandOverError(QbError):
     """The TAP could not be handed to the program that asked for it."""
+
+    def __init__(self, what: str, remedy: str = "the program that asked is gone, or is not QEMU") -> None:
+        super().__init__(what, remedy)
 
 
 def printable(text: bytes | str) -> str:

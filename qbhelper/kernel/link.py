@@ -88,7 +88,10 @@ class Network:
         try:
             self._ioctl(SIOCSIFMTU, _INTEGER.pack(tap, mtu))
         except OSError as error:
-            raise KernelError(f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}") from error
+            raise KernelError(
+                f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}",
+                f"a TAP takes 68 to 65521 bytes; as root: ip link set {printable(bridge.name)} mtu 1500",
+            ) from error
 
     def raise_address(self, tap: bytes) -> None:
         """Put fe: first in the random MAC of `tap`, so that the bridge keeps its own."""
@@ -109,6 +112,8 @@ class Network:
             what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
             if error.errno == errno.EOPNOTSUPP:
                 raise NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them") from error
+            if error.errno == errno.EXFULL:
+                raise KernelError(what, "all 1023 ports of the bridge are taken") from error
             raise KernelError(what) from error
 
     def bring_up(self, tap: bytes) -> None:

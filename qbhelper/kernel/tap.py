@@ -69,7 +69,10 @@ def create(vnet_header: bool) -> Tap:
         ioctl(fd, TUNSETOWNER, 0)
     except OSError as error:
         os.close(fd)
-        raise KernelError(f"failed to create tun device: {reason(error)}") from error
+        what = f"failed to create tun device: {reason(error)}"
+        if isinstance(error, PermissionError):
+            raise KernelError(what, "CAP_NET_ADMIN is held, but not over the network namespace we are in") from error
+        raise KernelError(what) from error
     name: bytes = _IFREQ.unpack(answer)[0]
     return Tap(fd, name.rstrip(b"\0"))
 
