@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 PLAIN_UID = 61234
 """A uid with no account: callers are numbers to the kernel."""
@@ -115,7 +116,9 @@ def call(
         words: Sequence[str | bytes] = [*(["--use-vnet"] if vnet else []), f"--fd={fd}", b"--br=" + name]
     else:
         words = argv(fd)
-    identity = {} if uid is None else {"user": uid, "group": uid if gid is None else gid, "extra_groups": list(groups)}
+    identity: dict[str, Any] = {}
+    if uid is not None:
+        identity = {"user": uid, "group": uid if gid is None else gid, "extra_groups": list(groups)}
     with ours, theirs:
         process = subprocess.Popen(
             [str(helper), *words],

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Processes that need not be children of ours: daemons, and what somebody left behind."""
+
+import os
+import select
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+
+def running(program: str) -> frozenset[int]:
+    """The processes of this PID namespace that were started by this name; the dead don't count."""
+
+    def is_one(process: Path) -> bool:
+        with suppress(OSError):
+            return (process / "cmdline").read_bytes().split(b"\0")[0] == program.encode()
+        return False
+
+    return frozenset(int(path.name) for path in Path("/proc").glob("[0-9]*") if is_one(path))
+
+
+def end(pid: int, patience: float) -> None:
+    """Have a process end, and wait until it has; it is killed when it takes longer than `patience`.
+
+    Process 1 is left to bury it, as `./dev` does.
+    """
+    with suppress(ProcessLookupError):
+        handle = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            if not select.select([handle], [], [], patience)[0]:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                select.select([handle], [], [])
+        finally:
+            os.close(handle)
