@@ -3,8 +3,7 @@
 
 import os
 import struct
-from _socket import MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET
-from _socket import CMSG_SPACE
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET
 from _socket import socket as Socket  # noqa: N812  the same class without the 8 ms that socket.py takes
 
 from qbhelper.errors import HandOverError, reason
@@ -36,7 +35,7 @@ def receive(socket: Socket) -> int:
         data, ancillary, flags, _ = socket.recvmsg(1, CMSG_SPACE(_INT.size), MSG_CMSG_CLOEXEC)
     except OSError as error:
         raise HandOverError(f"failed to receive a file descriptor: {reason(error)}") from error
-    fds = [
+    fds: list[int] = [
         fd
         for level, kind, payload in ancillary
         if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)

@@ -56,7 +56,9 @@ def load_access_list() -> access_list.AccessList:
         except AccessListError as error:
             raise _error(path, error.what, error.remedy) from error
     raise _error(
-        ACCESS_LISTS[0], os.strerror(errno.ENOENT), "as root write the line `allow br0' into it, with your bridge's name"
+        ACCESS_LISTS[0],
+        os.strerror(errno.ENOENT),
+        "as root write the line `allow br0' into it, with your bridge's name",
     )
 
 

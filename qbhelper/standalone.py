@@ -29,7 +29,7 @@ def main(words: list[str]) -> "NoReturn":
         fdpass.send(Socket(fileno=hand_over_fd), port.fd)
     except QbError as error:
         _refuse(str(error))
-    except BaseException as error:  # fail closed, and no traceback: nobody at QEMU's end could use one
+    except BaseException as error:  # noqa: BLE001  fail closed, and no traceback: QEMU's user could not use one
         _refuse(f"internal error: {type(error).__name__}: {error}; nothing was granted, please report this")
     # Nothing may fail any more, not even the interpreter's own way out.
     os._exit(EXIT_GRANTED)

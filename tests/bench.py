@@ -92,7 +92,7 @@ def _in_a_plain_process(rounds: int) -> dict[str, float]:
             os.setresuid(PLAIN_UID, PLAIN_UID, PLAIN_UID)
             os.write(write_end, json.dumps(_measure(programs, rounds)).encode())
             os._exit(0)
-        except BaseException as error:  # a forked copy of the parent must not go on as if it were it
+        except BaseException as error:  # noqa: BLE001  a forked copy must not go on as if it were its parent
             print(f"bench: {error}", file=sys.stderr)
         finally:
             os._exit(1)

@@ -112,7 +112,9 @@ def bridge(name: str = "br0", *, mtu: int = 1500, up: bool = True) -> Iterator[s
         subprocess.run(["ip", "link", "del", name], check=False)
 
 
-def write_access_list(text: str | bytes, path: Path = ACCESS_LIST, *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Path:
+def write_access_list(
+    text: str | bytes, path: Path = ACCESS_LIST, *, mode: int = 0o644, uid: int = 0, gid: int = 0
+) -> Path:
     """Write an access list (or a file it includes) with this owner and mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
