@@ -10,7 +10,11 @@ import os
 
 import prctl
 
-from qbhelper.errors import PrivilegeError
+from qbhelper.errors import PrivilegeError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NET_ADMIN_ALONE = frozenset((prctl.CAP_NET_ADMIN,))
 _NOTHING: frozenset[int] = frozenset()
@@ -24,7 +28,7 @@ def enter() -> None:
     Must not: give anything the process did not come with.
     Raises PrivilegeError in any other state than the one that docs/privileges.md names.
     """
-    prctl.set_dumpable(0)
+    _change(prctl.set_dumpable, 0)
     if len(set(os.getresuid())) != 1 or len(set(os.getresgid())) != 1:
         raise _wrong_state("the user or group ids differ")
     if not prctl.get_no_new_privs():
@@ -32,7 +36,7 @@ def enter() -> None:
     if _held(prctl.CAP_PERMITTED) != _NET_ADMIN_ALONE or _held(prctl.CAP_EFFECTIVE) != _NET_ADMIN_ALONE:
         raise _wrong_state("the capabilities are not CAP_NET_ADMIN alone")
     # The ambient set goes with the inheritable one (capabilities(7)).
-    prctl.cap_inheritable.limit()
+    _change(prctl.cap_inheritable.limit)
     if _held(prctl.CAP_INHERITABLE) != _NOTHING:
         raise _wrong_state("the kernel did not drop the inheritable capabilities")
 
@@ -43,10 +47,17 @@ def leave() -> None:
     Should: leave the process with no capability for what remains, the hand-over to the caller.
     Must not: fail silently.  Raises PrivilegeError.
     """
-    prctl.cap_effective.limit()
-    prctl.cap_permitted.limit()
+    _change(prctl.cap_effective.limit)
+    _change(prctl.cap_permitted.limit)
     if _held(prctl.CAP_PERMITTED) != _NOTHING:
         raise _wrong_state("the kernel did not drop CAP_NET_ADMIN")
+
+
+def _change(change: "Callable[..., object]", *arguments: int) -> None:
+    try:
+        change(*arguments)
+    except OSError as error:
+        raise _wrong_state(reason(error)) from error
 
 
 def _held(which: int) -> frozenset[int]:

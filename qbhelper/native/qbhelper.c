@@ -77,7 +77,7 @@ static void refuse(const char *format, ...)
 		_exit(EXIT_FAILURE);
 	size_t end = (size_t)length < sizeof line - 1 ? (size_t)length : sizeof line - 2;
 	for (size_t i = 0; i < end; i++)
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+		if (line[i] < ' ' || line[i] > '~')	/* also UTF-8: a terminal may take U+009B for ESC [ */
 			line[i] = '?';
 	line[end] = '\n';
 	/* Nobody is left to tell if this fails; the exit status still says it. */
