@@ -90,7 +90,7 @@ class Network:
         except OSError as error:
             raise KernelError(
                 f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}",
-                f"a TAP takes 68 to 65521 bytes; change the MTU of `{printable(bridge.name)}', if that is the bridge you mean",
+                f"a TAP takes 68 to 65521 bytes; if `{printable(bridge.name)}' is the bridge you mean, change its MTU",
             ) from error
 
     def raise_address(self, tap: bytes) -> None:
