@@ -3,7 +3,16 @@
 
 import os
 import struct
-from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL, SCM_RIGHTS, SOL_SOCKET
+from _socket import (
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    MSG_CTRUNC,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    MSG_TRUNC,
+    SCM_RIGHTS,
+    SOL_SOCKET,
+)
 from _socket import socket as Socket  # noqa: N812  the same class without the 8 ms that socket.py takes
 
 from qbhelper.errors import HandOverError, reason
@@ -41,7 +50,7 @@ def receive(socket: Socket) -> int:
         if (level, kind) == (SOL_SOCKET, SCM_RIGHTS)
         for (fd,) in _INT.iter_unpack(payload[: len(payload) - len(payload) % _INT.size])
     ]
-    if len(data) == 1 and len(fds) == 1 and not flags & MSG_CTRUNC:
+    if len(data) == 1 and len(fds) == 1 and not flags & (MSG_CTRUNC | MSG_TRUNC):
         return fds[0]
     for fd in fds:
         os.close(fd)

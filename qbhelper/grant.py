@@ -27,7 +27,7 @@ def grant(request: Request, caller: Caller, policy: AccessList) -> tap.Tap:
             network.raise_address(port.name)
             network.attach(port.name, bridge)
             network.bring_up(port.name)
-            _verify(bridge, network)
+            _verify(port, bridge, network)
         except BaseException:
             port.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
             raise
@@ -62,9 +62,11 @@ def _why(decision: Decision, request: Request, policy: AccessList) -> str:
     return f"{decision.place} denies `{bridge}'"
 
 
-def _verify(bridge: Bridge, network: Network) -> None:
-    """Refuse if the bridge was renamed, or replaced by another of its name, while we worked."""
-    if not network.is_still(bridge):
+def _verify(port: tap.Tap, bridge: Bridge, network: Network) -> None:
+    """Refuse if the port is not on the bridge that was decided on: its name may have changed hands meanwhile."""
+    if network.master_of(port.name) != bridge.index:
         raise KernelError(
-            f"failed to add a port to bridge `{printable(bridge.name)}': the bridge changed meanwhile", "try again"
+            f"failed to add interface `{printable(port.name)}' to bridge `{printable(bridge.name)}': "
+            "the bridge changed meanwhile",
+            "try again",
         )

@@ -25,8 +25,12 @@ def main(words: list[str]) -> "NoReturn":
         request, hand_over_fd = dialect.parse(words)
         policy = sources.load_access_list()
         port = grant(request, Caller.of_this_process(), policy)
-        privilege.leave()
-        fdpass.send(Socket(fileno=hand_over_fd), port.fd)
+        try:
+            privilege.leave()
+            fdpass.send(Socket(fileno=hand_over_fd), port.fd)
+        except BaseException:
+            port.close()  # before the message, for which stderr may keep us waiting
+            raise
     except QbError as error:
         _refuse(str(error))
     except BaseException as error:  # noqa: BLE001  fail closed, and no traceback: QEMU's user could not use one

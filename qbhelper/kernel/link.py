@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Interfaces and bridge ports by ioctl (netdevice(7), linux/sockios.h): all that a plain port needs.
 
-The ioctls name interfaces by their names.  A name is resolved once to the interface's index, and
-after the last step `Network.is_still` tells whether that name meant the same interface all along.
+The ioctls name interfaces by their names, and names can change hands.  So a name is resolved once to the
+interface's index, and after the last step `Network.master_of` tells the index that the port is really on.
 """
 
 import errno
@@ -12,6 +12,7 @@ from _socket import socket as Socket  # noqa: N812  the same class without the 8
 from fcntl import ioctl
 
 from qbhelper.errors import KernelError, NoSuchBridge, printable, reason
+from qbhelper.kernel import netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,12 +130,12 @@ class Network:
         except OSError as error:
             raise KernelError(f"failed to bring up interface `{printable(tap)}': {reason(error)}") from error
 
-    def is_still(self, bridge: Bridge) -> bool:
-        """Whether the name of `bridge` still means the interface that was found."""
+    def master_of(self, tap: bytes) -> int:
+        """Return the index of the bridge that `tap` is a port of, 0 if of none.  No ioctl tells; netlink does."""
         try:
-            return self._integer(SIOCGIFINDEX, bridge.name) == bridge.index
-        except OSError:
-            return False
+            return netlink.get_link(self._integer(SIOCGIFINDEX, tap)).master
+        except OSError as error:
+            raise KernelError(f"failed to read back the bridge of `{printable(tap)}': {reason(error)}") from error
 
     def _integer(self, command: int, name: bytes) -> int:
         value: int = _INTEGER.unpack(self._ioctl(command, _INTEGER.pack(name, 0)))[1]

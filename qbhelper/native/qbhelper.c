@@ -33,7 +33,6 @@
 #if !defined(PYTHON) || !defined(MODULE_DIR) || !defined(PACKAGE_DIR)
 #error "build this with make: PYTHON, MODULE_DIR and PACKAGE_DIR are needed"
 #endif
-#define CORE MODULE_DIR "/qbhelper/standalone.py"
 #define START                                                            \
 	"import sys\n"                                                   \
 	"sys.path += '" MODULE_DIR "', '" PACKAGE_DIR "'\n"              \
@@ -64,6 +63,9 @@ static const __u64 SETPCAP = 1ULL << CAP_SETPCAP;
 
 /* ---- messages: one line on stderr, nothing in it that could drive a terminal -------------- */
 
+/* With --fd=2 stderr is QEMU's socket, and any byte there would pass for a hand-over. */
+static bool stderr_is_the_socket;
+
 __attribute__((noreturn, format(printf, 1, 2)))
 static void refuse(const char *format, ...)
 {
@@ -80,6 +82,8 @@ static void refuse(const char *format, ...)
 		if (line[i] < ' ' || line[i] > '~')	/* also UTF-8: a terminal may take U+009B for ESC [ */
 			line[i] = '?';
 	line[end] = '\n';
+	if (stderr_is_the_socket)
+		_exit(EXIT_FAILURE);
 	/* Nobody is left to tell if this fails; the exit status still says it. */
 	ssize_t ignored = write(STDERR_FILENO, line, end + 1);
 	(void)ignored;
@@ -101,9 +105,9 @@ static void reset_signals(void)
 	sigset_t none;
 
 	for (int number = 1; number < NSIG; number++) {
-		/* Ignored: Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE
-		 * shall be an error to report, not a death without a word. */
-		bool ignore = number == SIGINT || number == SIGPIPE || number == SIGXFSZ;
+		/* Ignored: Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE shall be an
+		 * error to report, not a death without a word; and our message must not stop us (stty tostop). */
+		bool ignore = number == SIGINT || number == SIGPIPE || number == SIGXFSZ || number == SIGTTOU;
 		signal(number, ignore ? SIG_IGN : SIG_DFL);	/* SIGKILL and SIGSTOP can't be set, and need not */
 	}
 	sigemptyset(&none);
@@ -130,15 +134,20 @@ static int parse_fd(const char *digits)
 static struct request parse(int argc, char *argv[])
 {
 	struct request request = { .use_vnet = false, .bridge = NULL, .fd = -1 };
+	struct stat standard_error;
 
+	for (int i = 1; i < argc; i++)
+		if (strncmp(argv[i], "--fd=", 5) == 0) {
+			request.fd = parse_fd(argv[i] + 5);
+			stderr_is_the_socket = request.fd == STDERR_FILENO &&
+				fstat(STDERR_FILENO, &standard_error) == 0 && S_ISSOCK(standard_error.st_mode);
+		}
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--use-vnet") == 0)
 			request.use_vnet = true;
 		else if (strncmp(argv[i], "--br=", 5) == 0)
 			request.bridge = argv[i] + 5;
-		else if (strncmp(argv[i], "--fd=", 5) == 0)
-			request.fd = parse_fd(argv[i] + 5);
-		else
+		else if (strncmp(argv[i], "--fd=", 5) != 0)
 			refuse("%s (`%s' is not known; QEMU starts this program: "
 			       "-netdev bridge,br=br0,helper=/path/to/qbhelper)", USAGE, argv[i]);
 	}
@@ -278,7 +287,7 @@ static void reset_limits(void)
 		{ RLIMIT_CORE, "core", 0, 0 },
 		{ RLIMIT_FSIZE, "fsize", RLIM_INFINITY, 0 },
 		{ RLIMIT_NPROC, "nproc", RLIM_INFINITY, 0 },
-		{ RLIMIT_NOFILE, "nofile", 256, 8 },
+		{ RLIMIT_NOFILE, "nofile", 1024, 8 },
 		{ RLIMIT_STACK, "stack", 8 << 20, 512 << 10 },
 		{ RLIMIT_DATA, "data", RLIM_INFINITY, 64 << 20 },
 		{ RLIMIT_AS, "as", RLIM_INFINITY, 256 << 20 },
@@ -327,13 +336,11 @@ static void drop_privileges(void)
 
 	/* Believe none of it: read it back. */
 	struct capabilities now = read_capabilities();
-	uid_t real, effective, saved;
-	gid_t real_group, effective_group, saved_group;
+	uid_t uid[3];
+	gid_t gid[3];
 	bool as_meant = now.effective == NET_ADMIN && now.permitted == NET_ADMIN && now.inheritable == NET_ADMIN &&
-		getresuid(&real, &effective, &saved) == 0 &&
-		real == caller && effective == caller && saved == caller &&
-		getresgid(&real_group, &effective_group, &saved_group) == 0 &&
-		real_group == group && effective_group == group && saved_group == group &&
+		getresuid(&uid[0], &uid[1], &uid[2]) == 0 && uid[0] == caller && uid[1] == caller && uid[2] == caller &&
+		getresgid(&gid[0], &gid[1], &gid[2]) == 0 && gid[0] == group && gid[1] == group && gid[2] == group &&
 		prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 	for (unsigned long capability = 0; capability < 64; capability++) {
 		as_meant &= (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1) ==
@@ -373,12 +380,16 @@ int main(int argc, char *argv[])
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)	/* no ptrace, no /proc/PID/mem (CVE-2026-41163) */
 		refuse("failed to drop privileges: PR_SET_DUMPABLE: %s", strerror(errno));
 	if (getuid() != 0) {
-		check_trusted(PYTHON);
-		check_trusted(CORE);
+		static const char *const ours[] = {
+			PYTHON, PACKAGE_DIR, MODULE_DIR, MODULE_DIR "/qbhelper", MODULE_DIR "/qbhelper/standalone.py",
+		};
+		for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+			check_trusted(ours[i]);
 	}
+	reset_limits();
 	keep_only_the_socket(request.fd);
 	request.fd = HAND_OVER_FD;
-	reset_limits();
+	stderr_is_the_socket = false;
 	umask(077);
 	if (chdir("/") != 0)
 		refuse("failed to enter /: %s", strerror(errno));

@@ -157,6 +157,9 @@ def _parse_statement(line: bytes, place: Place) -> Rule | Include:
         return Rule(keyword == b"allow", None, place)
     if len(argument) >= IFNAMSIZ:
         raise _error(place, f"name `{printable(argument)}' too long: {len(argument)}")
+    # QEMU's helper takes it for a bridge of that name, so a `deny br0 # why` denies nothing.
+    if keyword == b"deny" and len(argument.split()) != 1:
+        raise _error(place, f"deny of `{printable(argument)}', which can't be the name of a bridge")
     return Rule(keyword == b"allow", argument, place)
 
 

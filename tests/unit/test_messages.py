@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every message as a user reads it, whole.  Change one only on purpose: people search for them."""
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+from qbhelper import dialect, grant, sources
+from qbhelper.errors import QbError
+from qbhelper.kernel.link import Bridge, Network
+from qbhelper.kernel.tap import Tap, _how_to_open
+from qbhelper.policy.access_list import AccessList, Rule
+from qbhelper.policy.decision import Place
+from qbhelper.request import Caller, Request
+
+
+class OneBridge(Network):
+    """A network with at most one bridge, which is never asked of the kernel."""
+
+    def __init__(self, bridge: Bridge | None) -> None:
+        self._only = bridge
+
+    def find(self, name: bytes) -> Bridge | None:
+        """Whatever the name, the one bridge."""
+        return self._only
+
+    def master_of(self, tap: bytes) -> int:
+        """Every TAP is on another bridge than it should be."""
+        return 99
+
+
+ALICE = Caller(1000, 1000, ())
+BR0 = Bridge(7, b"br0")
+ALLOW = Rule(True, b"br0", Place("/etc/qemu/bridge.conf", 1))
+DENY = Rule(False, None, Place("/etc/qemu/alice.conf", 4))
+
+
+def decide(bridge: Bridge | None, *rules: Rule) -> None:
+    """Decide on Alice's wish for br0."""
+    policy = AccessList("/etc/qemu/bridge.conf", rules)
+    grant._decide(Request(b"br0", False), ALICE, policy, OneBridge(bridge))
+
+
+CASES: dict[str, tuple[Callable[[], object], str]] = {
+    "no rule": (
+        lambda: decide(BR0),
+        (
+            "access denied by acl file: no line of /etc/qemu/bridge.conf allows `br0'; "
+            "ask the administrator of this host (your uid is 1000)"
+        ),
+    ),
+    "deny": (
+        lambda: decide(BR0, ALLOW, DENY),
+        (
+            "access denied by acl file: /etc/qemu/alice.conf:4 denies `br0'; "
+            "ask the administrator of this host (your uid is 1000)"
+        ),
+    ),
+    "no such bridge": (
+        lambda: decide(None, ALLOW),
+        (
+            "failed to get mtu of bridge `br0': No such device; "
+            "`ip link show type bridge' lists the bridges of this network namespace"
+        ),
+    ),
+    "changed": (
+        lambda: grant._verify(Tap(-1, b"tap0"), BR0, OneBridge(None)),
+        "failed to add interface `tap0' to bridge `br0': the bridge changed meanwhile; try again",
+    ),
+    "unknown word": (
+        lambda: dialect.parse(["--help"]),
+        "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd (`--help' is not known)",
+    ),
+    "no bridge": (
+        lambda: dialect.parse(["--fd=3"]),
+        "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd (`--br=' is missing)",
+    ),
+    "no fd": (
+        lambda: dialect.parse(["--br=br0"]),
+        "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd (`--fd=' is missing)",
+    ),
+    "bad fd": (
+        lambda: dialect.parse(["--fd=x"]),
+        "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd (`--fd=x' is not the number of a file descriptor)",
+    ),
+    "long name": (
+        lambda: dialect.parse(["--fd=3", "--br=0123456789abcdef"]),
+        "name `0123456789abcdef' too long: 16; an interface name has at most 15 bytes",
+    ),
+    "bad name": (
+        lambda: dialect.parse(["--fd=3", "--br=br0:1"]),
+        (
+            "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd (`br0:1' can't be the name of a bridge); "
+            "name the bridge itself, as `ip link show type bridge' prints it"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_refusal_reads_exactly_so(case: str) -> None:
+    """What failed, in the original's words where it has some, then what to do: on one line."""
+    act, text = CASES[case]
+    with pytest.raises(QbError) as caught:
+        act()
+    assert str(caught.value) == text
+
+
+def test_a_bridge_that_is_hidden_is_denied_as_one_that_is_there() -> None:
+    """CVE-2022-47952: a caller without a rule can't tell whether a bridge exists."""
+    texts = []
+    for bridge in (BR0, None):
+        with pytest.raises(QbError) as caught:
+            decide(bridge)
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+
+
+def test_an_altname_is_judged_by_the_name_of_the_bridge() -> None:
+    """The rule for the canonical name decides, whatever the bridge was called by."""
+    with pytest.raises(QbError, match="access denied"):
+        decide(Bridge(7, b"br-mgmt"), ALLOW)
+
+
+def test_an_unreadable_access_list_says_how_to_make_it_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commonest fault of an installation, a list of mode 0600, is told with its remedy."""
+
+    def not_for_you(_: bytes) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(sources, "read_source", not_for_you)
+    with pytest.raises(QbError) as caught:
+        sources.load_access_list()
+    assert str(caught.value) == (
+        "failed to parse default acl file `/etc/qemu/bridge.conf': Permission denied; "
+        "each user who may use bridges needs to read it: chmod o+r it, or chgrp it to a group of theirs"
+    )
+
+
+def test_a_tun_device_that_cannot_be_opened_says_what_to_do() -> None:
+    """A wrong mode and a missing module have different remedies."""
+    assert _how_to_open(PermissionError()) == "as root: chmod 0666 /dev/net/tun"
+    assert _how_to_open(FileNotFoundError()).startswith("as root: modprobe tun; ")
