@@ -3,12 +3,14 @@
 #   make            build/bin/qbhelper, which runs the Python core of this tree
 #   make install    prefix=/usr/local DESTDIR=...: both parts, with no mode bit but the ordinary ones:
 #                   setuid or a file capability is the administrator's, or the packager's, to give
+#   make uninstall  the same variables: takes away what that has put there
 #   make clean
 #
 # The native part knows three paths, fixed here and now, so that no caller can choose them.
 
 prefix      = /usr/local
 bindir      = $(prefix)/bin
+sbindir     = $(prefix)/sbin
 libdir      = $(prefix)/lib
 moduledir   = $(libdir)/qbhelper
 BUILD       = build
@@ -25,16 +27,25 @@ COMPILE     = $(CC) -std=c11 $(WARNINGS) $(HARDENING) $(CPPFLAGS) $(CFLAGS) \
               -DPYTHON='"$(PYTHON)"' -DPACKAGE_DIR='"$(PACKAGE_DIR)"'
 LINK        = $(LDFLAGS) $(HARDENING_LD)
 
-NATIVE      = qbhelper/native/qbhelper.c
+NATIVE      = $(wildcard qbhelper/native/*.c)
 MODULES     = $(wildcard qbhelper/*.py qbhelper/*/*.py)
 
-all: $(BUILD)/bin/qbhelper compiled
+all: $(BUILD)/bin/qbhelper $(BUILD)/bin/qbhelperd compiled
 
-# A path in the program changes what is built, but no file: hence the stamp.
-$(BUILD)/bin/qbhelper: $(NATIVE) Makefile
+# What is built depends on where the tree lies; this file changes when it is moved.
+$(BUILD)/paths: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(PYTHON) $(PACKAGE_DIR) $(CURDIR)' | cmp -s - $@ || echo '$(PYTHON) $(PACKAGE_DIR) $(CURDIR)' >$@
+
+$(BUILD)/bin/qbhelper: $(NATIVE) qbhelper/native/qbhelper.h Makefile $(BUILD)/paths
 	@$(check-prctl)
 	mkdir -p $(@D)
-	$(COMPILE) -DMODULE_DIR='"$(CURDIR)"' -o $@ $< $(LINK)
+	$(COMPILE) -DMODULE_DIR='"$(CURDIR)"' -o $@ $(NATIVE) $(LINK)
+
+$(BUILD)/bin/qbhelperd: packaging/qbhelperd.in Makefile $(BUILD)/paths
+	mkdir -p $(@D)
+	sed -e 's|@PYTHON@|$(PYTHON)|' -e 's|@MODULE_DIR@|$(CURDIR)|' $< >$@
+	chmod 0755 $@
 
 # The helper runs as its caller, who can't write the byte code, and parsing the source takes longer than
 # all else together.
@@ -45,10 +56,13 @@ install: $(NATIVE) $(MODULES)
 	@$(check-prctl)
 	mkdir -p $(BUILD)
 	$(COMPILE) -DMODULE_DIR='"$(moduledir)"' -o $(BUILD)/qbhelper.install $(NATIVE) $(LINK)
-	install -d $(DESTDIR)$(bindir)
+	install -d -m 0755 $(DESTDIR)$(bindir)
 	install -m 0755 $(BUILD)/qbhelper.install $(DESTDIR)$(bindir)/qbhelper
-	for module in $(MODULES); do install -D -m 0644 $$module $(DESTDIR)$(moduledir)/$$module || exit 1; done
-	$(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(moduledir)/qbhelper
+	install -d -m 0755 $(DESTDIR)$(sbindir)
+	sed -e 's|@PYTHON@|$(PYTHON)|' -e 's|@MODULE_DIR@|$(moduledir)|' packaging/qbhelperd.in >$(BUILD)/qbhelperd.install
+	install -m 0755 $(BUILD)/qbhelperd.install $(DESTDIR)$(sbindir)/qbhelperd
+	umask 022 && for module in $(MODULES); do install -D -m 0644 $$module $(DESTDIR)$(moduledir)/$$module || exit 1; done
+	umask 022 && $(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(moduledir)/qbhelper
 
 clean:
 	rm -rf $(BUILD)
@@ -56,4 +70,10 @@ clean:
 
 check-prctl = test -n '$(PACKAGE_DIR)' || { echo 'python-prctl is missing for $(PYTHON): apt install python3-prctl' >&2; exit 1; }
 
-.PHONY: all compiled install clean
+uninstall:
+	rm -f $(DESTDIR)$(bindir)/qbhelper $(DESTDIR)$(sbindir)/qbhelperd
+	rm -rf $(DESTDIR)$(moduledir)
+
+FORCE:
+
+.PHONY: all compiled install uninstall clean FORCE

@@ -34,7 +34,7 @@ def parse(words: list[str]) -> tuple[Request, int]:
         raise UsageError(f"{USAGE} (`--br=' is missing)")
     if fd is None:
         raise UsageError(f"{USAGE} (`--fd=' is missing)")
-    _check_name(bridge)
+    check_name(bridge)
     return Request(bridge, vnet_header), fd
 
 
@@ -47,13 +47,8 @@ def render(request: Request, fd: int) -> list[str]:
     ]
 
 
-def _parse_fd(digits: str) -> int:
-    if not (digits.isascii() and digits.isdigit() and int(digits) < 2**31):
-        raise UsageError(f"{USAGE} (`--fd={printable(digits)}' is not the number of a file descriptor)")
-    return int(digits)
-
-
-def _check_name(bridge: bytes) -> None:
+def check_name(bridge: bytes) -> None:
+    """Raise UsageError for a name that no interface can have."""
     if len(bridge) >= IFNAMSIZ:
         raise UsageError(
             f"name `{printable(bridge)}' too long: {len(bridge)}",
@@ -64,3 +59,9 @@ def _check_name(bridge: bytes) -> None:
             f"{USAGE} (`{printable(bridge)}' can't be the name of a bridge)",
             "name the bridge itself, as `ip link show type bridge' prints it",
         )
+
+
+def _parse_fd(digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit() and int(digits) < 2**31):
+        raise UsageError(f"{USAGE} (`--fd={printable(digits)}' is not the number of a file descriptor)")
+    return int(digits)

@@ -67,10 +67,10 @@ class HandOverError(QbError):
 
 
 def printable(text: bytes | str) -> str:
-    """Return `text` fit for a terminal: what is not a printable character is escaped."""
+    """Return `text` fit for any terminal: all but printable ASCII is escaped."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return "".join(letter if " " <= letter <= "~" else ascii(letter)[1:-1] for letter in text)
 
 
 def reason(error: OSError) -> str:

@@ -13,38 +13,38 @@ from qbhelper.policy.decision import Decision
 from qbhelper.request import Caller, Request
 
 
-def grant(request: Request, caller: Caller, policy: AccessList) -> tap.Tap:
+def grant(
+    request: Request, caller: Caller, policy: AccessList, network: Network, label: bytes | None = None
+) -> tap.Tap:
     """Make the port that `caller` asks for, and return its TAP: attached to the bridge, and up.
 
-    Raises AccessDenied, NoSuchBridge or KernelError; then nothing is left.
+    `label` becomes the interface's alias.  Raises AccessDenied, NoSuchBridge or KernelError; then nothing is left.
     """
-    network = Network()
+    bridge = _decide(request, caller, policy, network)
+    port = tap.create(request.vnet_header)
     try:
-        bridge = _decide(request, caller, policy, network)
-        port = tap.create(request.vnet_header)
-        try:
-            network.copy_mtu(bridge, port.name)
-            network.raise_address(port.name)
-            network.attach(port.name, bridge)
-            network.bring_up(port.name)
-            _verify(port, bridge, network)
-        except BaseException:
-            port.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
-            raise
-        return port
-    finally:
-        network.close()
+        network.copy_mtu(bridge, port.name)
+        network.raise_address(port.name)
+        if label is not None:
+            network.label(port.name, label)
+        network.attach(port.name, bridge)
+        network.bring_up(port.name)
+        _verify(port, bridge, network)
+    except BaseException:
+        port.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
+        raise
+    return port
 
 
 def _decide(request: Request, caller: Caller, policy: AccessList, network: Network) -> Bridge:
     """Return the bridge that was asked for, if there is one and the caller may use it."""
     bridge = network.find(request.bridge)
-    # An altname is judged by the name that rules are written for: else it would get round a deny.
-    decision = policy.decide(bridge.name if bridge else request.bridge)
+    # An altname is judged by the name that rules are written for too: else it would get round a deny.
+    decision = policy.decide(bridge.name if bridge else request.bridge, request.bridge)
     # Refused before we say whether it exists: a caller without a rule learns nothing of the host.
     if not decision.allowed:
         raise AccessDenied(
-            f"access denied by acl file: {_why(decision, request, policy)}",
+            f"access denied by acl file: {_why(decision, request, policy, bridge)}",
             f"ask the administrator of this host (your uid is {caller.uid})",
         )
     if bridge is None:
@@ -55,11 +55,13 @@ def _decide(request: Request, caller: Caller, policy: AccessList, network: Netwo
     return bridge
 
 
-def _why(decision: Decision, request: Request, policy: AccessList) -> str:
-    bridge = printable(request.bridge)
+def _why(decision: Decision, request: Request, policy: AccessList, bridge: Bridge | None) -> str:
+    name = f"`{printable(request.bridge)}'"
+    if bridge is not None and bridge.name != request.bridge:
+        name = f"`{printable(bridge.name)}', which {name} is another name of"
     if decision.place is None:
-        return f"no line of {policy.path} allows `{bridge}'"
-    return f"{decision.place} denies `{bridge}'"
+        return f"no line of {policy.path} allows {name}"
+    return f"{decision.place} denies {name}"
 
 
 def _verify(port: tap.Tap, bridge: Bridge, network: Network) -> None:

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 IFNAMSIZ = 16
 """Size of an interface name with its final NUL byte (linux/if.h)."""
 
-_FORBIDDEN = frozenset(b":/%")
-"""`br0:1` is another name for br0 to the kernel's ioctls; `%` asks it to make up a name; `/` is a path."""
+_FORBIDDEN = frozenset(b":/% \t\n\v\f\r\0\xa0")
+"""`br0:1` is another name for br0 to the kernel's ioctls; `%` asks it to make up a name; `/` is a path; the rest
+is white space, as the kernel's isspace() has it."""
 
 
 def is_bridge_name(name: bytes) -> bool:
     """Whether the kernel could have an interface of exactly this name (dev_valid_name in net/core/dev.c)."""
     if not 0 < len(name) < IFNAMSIZ or name in (b".", b".."):
         return False
-    return not any(byte in _FORBIDDEN or bytes((byte,)).isspace() or byte == 0 for byte in name)
+    return _FORBIDDEN.isdisjoint(name)
 
 
 class Caller:

@@ -11,7 +11,11 @@ from _socket import socket as Socket  # noqa: N812  the same class without the 8
 from qbhelper import dialect, fdpass, privilege, sources
 from qbhelper.errors import EXIT_GRANTED, EXIT_REFUSED, QbError, printable
 from qbhelper.grant import grant
+from qbhelper.kernel.link import Network
 from qbhelper.request import Caller
+
+MESSAGE_MAX = 2000
+"""Bytes on stderr: an include may have a path of thousands."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +28,8 @@ def main(words: list[str]) -> "NoReturn":
         privilege.enter()
         request, hand_over_fd = dialect.parse(words)
         policy = sources.load_access_list()
-        port = grant(request, Caller.of_this_process(), policy)
+        privilege.act()
+        port = grant(request, Caller.of_this_process(), policy, Network())
         try:
             privilege.leave()
             fdpass.send(Socket(fileno=hand_over_fd), port.fd)
@@ -42,6 +47,6 @@ def main(words: list[str]) -> "NoReturn":
 def _refuse(message: str) -> "NoReturn":
     """Say why, while the socket is still open: libvirt reads stderr only until it is closed."""
     try:
-        os.write(2, printable(message).encode("utf-8", "backslashreplace") + b"\n")
+        os.write(2, printable(message).encode()[:MESSAGE_MAX] + b"\n")
     finally:
         os._exit(EXIT_REFUSED)

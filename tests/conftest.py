@@ -14,7 +14,7 @@ import pytest
 from tests.support import world
 
 HERE = Path(__file__).parent
-IN_A_WORLD = frozenset({"kernel", "conformance", "guests"})
+IN_A_WORLD = frozenset({"kernel", "conformance", "guests", "broker"})
 """Directories whose tests make interfaces, and so need a private network; also their markers."""
 
 PATIENCE = 2.0

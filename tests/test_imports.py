@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Imports point one way: what decides knows nothing of what acts, and privilege has one home.
 
-The arrows: standalone (later the broker and qbhelperctl) -> grant -> policy, kernel -> request, errors.
+The arrows: standalone and broker (later qbhelperctl) -> grant -> policy, kernel -> request, errors.
 """
 
 import ast
@@ -20,14 +20,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "request": {"errors"},
     "dialect": GROUND,
     "fdpass": {"errors"},
+    "lease": set(),
+    "wire": {"request"},
     "privilege": {"errors"},
     "policy": GROUND,
     "kernel": GROUND,
     "sources": GROUND | {"policy"},
     "grant": GROUND | {"policy", "kernel"},
     "standalone": PROGRAM,
-    "broker": PROGRAM,
-    "ctl": PROGRAM,
+    "broker": PROGRAM | {"lease", "wire"},
+    "ctl": PROGRAM | {"lease", "wire"},
 }
 """Part of the core (a module, or a package as a whole) -> the parts that it may import."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Interfaces and bridge ports by ioctl (netdevice(7), linux/sockios.h): all that a plain port needs.
+"""Interfaces and bridge ports: netlink to look at them, ioctls to change them (netdevice(7), linux/sockios.h).
 
 The ioctls name interfaces by their names, and names can change hands.  So a name is resolved once to the
 interface's index, and after the last step `Network.master_of` tells the index that the port is really on.
@@ -12,13 +12,12 @@ from _socket import socket as Socket  # noqa: N812  the same class without the 8
 from fcntl import ioctl
 
 from qbhelper.errors import KernelError, NoSuchBridge, printable, reason
-from qbhelper.kernel import netlink
+from qbhelper.kernel.netlink import Links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-SIOCGIFNAME = 0x8910
 SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
 SIOCGIFMTU = 0x8921
@@ -51,19 +50,27 @@ class Bridge:
 class Network:
     """The network namespace of this process."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_links", "_socket")
 
     def __init__(self) -> None:
         """Raises KernelError if there is no socket to be had."""
         try:
-            # Any socket will do for these ioctls; this family is there on every kernel and in every sandbox.
+            # Any socket will do for these ioctls.
             self._socket = Socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         except OSError as error:
             raise KernelError(f"failed to open control socket: {reason(error)}") from error
+        try:
+            self._links = Links()
+        except OSError as error:
+            raise KernelError(
+                f"failed to open control socket: {reason(error)} (netlink)",
+                "let the sandbox that QEMU runs in have AF_NETLINK (systemd: RestrictAddressFamilies=)",
+            ) from error
 
     def close(self) -> None:
-        """Close the control socket."""
+        """Close what it asks the kernel through."""
         self._socket.close()
+        self._links.close()
 
     def find(self, name: bytes) -> Bridge | None:
         """Resolve `name`, which may be an altname, to the interface; None if there is none.
@@ -71,14 +78,10 @@ class Network:
         Whether it is a bridge shows when a port is attached.
         """
         try:
-            index = self._integer(SIOCGIFINDEX, name)
-            answer = self._ioctl(SIOCGIFNAME, _INTEGER.pack(b"", index))
+            link = self._links.find(name)
         except OSError as error:
-            if error.errno == errno.ENODEV:
-                return None
             raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
-        canonical: bytes = _INTEGER.unpack(answer)[0]
-        return Bridge(index, canonical.rstrip(b"\0"))
+        return None if link is None else Bridge(link.index, link.name)
 
     def copy_mtu(self, bridge: Bridge, tap: bytes) -> None:
         """Give `tap` the MTU of `bridge` (bytes).  Before attaching: a bridge follows its smallest port."""
@@ -104,6 +107,13 @@ class Network:
             self._ioctl(SIOCSIFHWADDR, _ADDRESS.pack(tap, family, _HIGH_FIRST_BYTE + address[1:]))
         except OSError as error:
             raise KernelError(f"failed to set MAC address of device `{printable(tap)}': {reason(error)}") from error
+
+    def label(self, tap: bytes, alias: bytes) -> None:
+        """Give `tap` an alias (at most 255 bytes)."""
+        try:
+            self._links.set_alias(self._integer(SIOCGIFINDEX, tap), alias)
+        except OSError as error:
+            raise KernelError(f"failed to set the alias of `{printable(tap)}': {reason(error)}") from error
 
     def attach(self, tap: bytes, bridge: Bridge) -> None:
         """Make `tap` a port of `bridge`.  Raises NoSuchBridge where that is no Linux bridge."""
@@ -133,9 +143,10 @@ class Network:
     def master_of(self, tap: bytes) -> int:
         """Return the index of the bridge that `tap` is a port of, 0 if of none.  No ioctl tells; netlink does."""
         try:
-            return netlink.get_link(self._integer(SIOCGIFINDEX, tap)).master
+            link = self._links.get(self._integer(SIOCGIFINDEX, tap))
         except OSError as error:
             raise KernelError(f"failed to read back the bridge of `{printable(tap)}': {reason(error)}") from error
+        return link.master if link is not None else 0
 
     def _integer(self, command: int, name: bytes) -> int:
         value: int = _INTEGER.unpack(self._ioctl(command, _INTEGER.pack(name, 0)))[1]

@@ -23,16 +23,13 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/xattr.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
-/* Fixed when it is built, see Makefile; nothing a caller does can change them. */
-#if !defined(PYTHON) || !defined(MODULE_DIR) || !defined(PACKAGE_DIR)
-#error "build this with make: PYTHON, MODULE_DIR and PACKAGE_DIR are needed"
-#endif
+#include "qbhelper.h"
+
 #define START                                                            \
 	"import sys\n"                                                   \
 	"sys.path += '" MODULE_DIR "', '" PACKAGE_DIR "'\n"              \
@@ -42,17 +39,11 @@
 	"    sys.exit(f'failed to load the Python core: {error}; install qbhelper and python-prctl again')\n" \
 	"main(sys.argv[1:])\n"
 
+#define SOCKET_WANTED "QEMU and libvirt pass one"
 #define HAND_OVER_FD 3	/* where the Python core finds QEMU's socket */
 #define SECONDS_TO_LIVE 10	/* QEMU stands still, without a limit of its own, while we run */
-#define NO_TUN "failed to create tun device: "	/* the original's words where privilege is missing */
 
 static const char USAGE[] = "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd";
-
-struct request {
-	bool use_vnet;
-	const char *bridge;
-	int fd;
-};
 
 struct capabilities {
 	__u64 effective, permitted, inheritable;
@@ -63,11 +54,10 @@ static const __u64 SETPCAP = 1ULL << CAP_SETPCAP;
 
 /* ---- messages: one line on stderr, nothing in it that could drive a terminal -------------- */
 
-/* With --fd=2 stderr is QEMU's socket, and any byte there would pass for a hand-over. */
+/* Then any byte of a message would pass for a hand-over. */
 static bool stderr_is_the_socket;
 
-__attribute__((noreturn, format(printf, 1, 2)))
-static void refuse(const char *format, ...)
+void refuse(const char *format, ...)
 {
 	char line[2048];
 	va_list arguments;
@@ -131,16 +121,22 @@ static int parse_fd(const char *digits)
 	return (int)number;
 }
 
+static bool is_stderr(int fd)
+{
+	struct stat one, other;
+
+	return fstat(fd, &one) == 0 && fstat(STDERR_FILENO, &other) == 0 && S_ISSOCK(one.st_mode) &&
+		one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
 static struct request parse(int argc, char *argv[])
 {
 	struct request request = { .use_vnet = false, .bridge = NULL, .fd = -1 };
-	struct stat standard_error;
 
 	for (int i = 1; i < argc; i++)
 		if (strncmp(argv[i], "--fd=", 5) == 0) {
 			request.fd = parse_fd(argv[i] + 5);
-			stderr_is_the_socket = request.fd == STDERR_FILENO &&
-				fstat(STDERR_FILENO, &standard_error) == 0 && S_ISSOCK(standard_error.st_mode);
+			stderr_is_the_socket |= is_stderr(request.fd);
 		}
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--use-vnet") == 0)
@@ -168,7 +164,7 @@ static int socket_option(int fd, int option)
 	socklen_t size = sizeof value;
 
 	if (getsockopt(fd, SOL_SOCKET, option, &value, &size) != 0)
-		refuse("failed to write fd to unix socket: %s (--fd=%d)", strerror(errno), fd);
+		refuse("failed to write fd to unix socket: %s (--fd=%d); " SOCKET_WANTED, strerror(errno), fd);
 	return value;
 }
 
@@ -180,7 +176,7 @@ static void check_socket(int fd)
 
 	if (socket_option(fd, SO_DOMAIN) != AF_UNIX || socket_option(fd, SO_TYPE) != SOCK_STREAM ||
 	    getpeername(fd, (struct sockaddr *)&peer, &size) != 0)
-		refuse("failed to write fd to unix socket: --fd=%d is not a connected AF_UNIX stream socket", fd);
+		refuse("failed to write fd to unix socket: --fd=%d is not a connected AF_UNIX stream socket; " SOCKET_WANTED, fd);
 }
 
 /* ---- capabilities ------------------------------------------------------------------------- */
@@ -211,69 +207,29 @@ static void write_capabilities(struct capabilities set)
 		refuse("failed to drop privileges: capset: %s", strerror(errno));
 }
 
-static bool in_bounding_set(unsigned long capability)
+bool in_bounding_set(unsigned long capability)
 {
 	return prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1;
 }
 
-/* No privilege: say which of the possible reasons it is, and what to do about it. */
-__attribute__((noreturn))
-static void explain_missing_privilege(void)
-{
-	char path[PATH_MAX] = "qbhelper";
-	struct stat file;
-	struct statvfs system;
-	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-
-	if (length > 0)
-		path[length] = '\0';
-	if (geteuid() == 0 || !in_bounding_set(CAP_NET_ADMIN))
-		refuse(NO_TUN "%s: CAP_NET_ADMIN is not in the bounding set, as in most containers; "
-		       "run the container with CAP_NET_ADMIN", strerror(EPERM));
-	if (stat("/proc/self/exe", &file) != 0 || statvfs("/proc/self/exe", &system) != 0)
-		refuse(NO_TUN "%s: this process has no CAP_NET_ADMIN, and /proc can't be read to say why; "
-		       "mount /proc", strerror(EPERM));
-	bool setuid_bit = (file.st_mode & S_ISUID) != 0;
-	if (!setuid_bit && getxattr("/proc/self/exe", "security.capability", NULL, 0) <= 0)
-		refuse(NO_TUN "%s: %s is not setuid root and has no file capability; "
-		       "run as root: setcap cap_net_admin=ep %s", strerror(EPERM), path, path);
-	if (setuid_bit && file.st_uid != 0)
-		refuse(NO_TUN "%s: %s is setuid but not owned by root; "
-		       "run as root: chown root %s && chmod 4755 %s", strerror(EPERM), path, path, path);
-	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
-		refuse(NO_TUN "%s: no_new_privs is set, so the %s of %s has no effect; "
-		       "start QEMU without -sandbox and outside a container that sets it",
-		       strerror(EPERM), setuid_bit ? "setuid bit" : "file capability", path);
-	if ((system.f_flag & ST_NOSUID) != 0)
-		refuse(NO_TUN "%s: %s is on a file system mounted nosuid; "
-		       "install it elsewhere or remount that file system with suid", strerror(EPERM), path);
-	refuse(NO_TUN "%s: the %s of %s had no effect: it does not give CAP_NET_ADMIN, the process is traced, or it is "
-	       "in another user namespace than the file", strerror(EPERM), setuid_bit ? "setuid bit" : "file capability", path);
-}
-
 /* ---- becoming the caller with CAP_NET_ADMIN and nothing else ------------------------------ */
 
-/* Privilege is lent to the caller here, so what we start must be root's own. */
-static void check_trusted(const char *path)
-{
-	struct stat file;
-
-	if (stat(path, &file) != 0)
-		refuse("failed to start %s: %s; install qbhelper again", path, strerror(errno));
-	if (file.st_uid != 0 || (file.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-		refuse("failed to start %s: it is not root's, or others may write to it; "
-		       "install qbhelper into a directory of root's with make install", path);
-}
-
+/* As the caller already: closing a file of theirs may take as long as they like. */
 static void keep_only_the_socket(int fd)
 {
 	/* Out of the way of 0-2 and HAND_OVER_FD first; its old number must not hold it open. */
 	int safe = fcntl(fd, F_DUPFD, HAND_OVER_FD + 1);
 	int null = open("/dev/null", O_RDWR);
+	struct stat file;
+	/* The core uses no stdin or stdout, and Python will not start with a directory for either. */
+	bool no_stderr = stderr_is_the_socket ||
+		(fstat(STDERR_FILENO, &file) == 0 && S_ISDIR(file.st_mode));
 
-	if (safe == -1 || null == -1 || (fd <= STDERR_FILENO && dup2(null, fd) == -1) ||
+	if (safe == -1 || null == -1 || dup2(null, STDIN_FILENO) == -1 || dup2(null, STDOUT_FILENO) == -1 ||
+	    (no_stderr && dup2(null, STDERR_FILENO) == -1) ||
 	    dup2(safe, HAND_OVER_FD) == -1 || syscall(SYS_close_range, HAND_OVER_FD + 1, ~0U, 0) != 0)
-		refuse("failed to close inherited files: %s", strerror(errno));
+		refuse("failed to close inherited files: %s; Linux 5.9 or later is needed", strerror(errno));
+	stderr_is_the_socket = false;
 }
 
 /* A caller's limits could stop Python, or execve itself, half way. */
@@ -375,24 +331,22 @@ int main(int argc, char *argv[])
 	struct request request = parse(argc, argv);
 	check_socket(request.fd);
 
-	if ((read_capabilities().permitted & NET_ADMIN) == 0)
+	bool privileged = (read_capabilities().permitted & NET_ADMIN) != 0;
+	/* The file's own privilege goes before the broker; what a caller like root has anyway does not. */
+	if (!privileged || getauxval(AT_SECURE) == 0)
+		ask_broker(request);	/* returns only if there is none */
+	if (!privileged)
 		explain_missing_privilege();
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)	/* no ptrace, no /proc/PID/mem (CVE-2026-41163) */
 		refuse("failed to drop privileges: PR_SET_DUMPABLE: %s", strerror(errno));
-	if (getuid() != 0) {
-		static const char *const ours[] = {
-			PYTHON, PACKAGE_DIR, MODULE_DIR, MODULE_DIR "/qbhelper", MODULE_DIR "/qbhelper/standalone.py",
-		};
-		for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-			check_trusted(ours[i]);
-	}
+	if (getuid() != 0)
+		check_installation();
 	reset_limits();
-	keep_only_the_socket(request.fd);
-	request.fd = HAND_OVER_FD;
-	stderr_is_the_socket = false;
 	umask(077);
 	if (chdir("/") != 0)
-		refuse("failed to enter /: %s", strerror(errno));
+		refuse("failed to enter /: %s; a root directory that can be entered is needed", strerror(errno));
 	drop_privileges();
+	keep_only_the_socket(request.fd);
+	request.fd = HAND_OVER_FD;
 	start_python(request);
 }

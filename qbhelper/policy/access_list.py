@@ -19,29 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Final
 
-    Reader = Callable[[bytes], "Source"]
-    """Reads a file as the caller may read it; raises OSError as open(2) and read(2) would."""
+    Reader = Callable[[bytes], bytes]
+    """Returns the text of a file as the caller may read it; raises OSError as open(2) and read(2) would."""
 
 LINE_MAX = 4095
 """Bytes in a line; QEMU's helper takes the rest of a longer one for a line of its own."""
 DEPTH_MAX = 16
 """Files on the way from the access list to an include."""
 FILES_MAX = 256
-"""Files in all; a directory with an include for each of hundreds of users still fits."""
+"""Files that are there, and that one caller may read."""
+INCLUDES_MAX = 4096
+"""Include lines, whether or not there is anything to read: one for each of thousands of users still fits."""
 
 _SPACE = b" \t\n\r\f"
 """What g_ascii_isspace() takes for white space: not the vertical tab."""
 _ALL = b"all"
-
-
-class Source:
-    """A file that was read: its text, and an identity by which the same file is known again."""
-
-    __slots__ = ("identity", "text")
-
-    def __init__(self, text: bytes, identity: tuple[int, int]) -> None:
-        self.text: Final = text
-        self.identity: Final = identity
+_IN_NO_NAME = frozenset((*range(0x21), ord("/"), 0x7F, 0xA0))
+"""Bytes that stand in no bridge's name: the kernel takes 0xA0, of a no-break space, for white space too."""
 
 
 class Rule:
@@ -78,14 +72,18 @@ class AccessList:
         self.path: Final = path
         self.rules: Final = rules
 
-    def decide(self, bridge: bytes) -> Decision:
-        """Return the verdict on `bridge`: any matching deny wins, then any allow; else no."""
-        matching = [rule for rule in self.rules if rule.matches(bridge)]
-        for rule in matching:
-            if not rule.allow:
+    def decide(self, bridge: bytes, asked: bytes | None = None) -> Decision:
+        """Return the verdict on `bridge`, which the caller `asked` for by this name: it may be an altname.
+
+        Any matching deny wins, of either name; then any allow of the bridge itself; else no.
+        """
+        names = (bridge, bridge if asked is None else asked)
+        for rule in self.rules:
+            if not rule.allow and any(rule.matches(name) for name in names):
                 return Decision(False, rule.place)
-        for rule in matching:
-            return Decision(True, rule.place)
+        for rule in self.rules:
+            if rule.allow and rule.matches(bridge):
+                return Decision(True, rule.place)
         return Decision(False, None)
 
 
@@ -96,22 +94,25 @@ def load(path: bytes, read: "Reader") -> AccessList:
     the caller may not read; and OSError if `path` itself can't be read.
     """
     rules: list[Rule] = []
-    seen: set[tuple[int, int]] = set()
+    seen: set[tuple[bytes, bytes]] = set()
+    includes = 0
 
-    def take(source: Source, path: bytes, depth: int) -> None:
-        # Rules have no order, so a file met again, as in a loop, adds nothing.
-        if source.identity in seen:
+    def take(text: bytes, path: bytes, depth: int) -> None:
+        nonlocal includes
+        # Rules have no order, so the same text met again beside the same files, as in a loop, adds nothing.
+        # Not the same inode: reached through another directory, its relative includes are other files.
+        met = (_directory(path), text)
+        if met in seen:
             return
-        seen.add(source.identity)
-        for statement in parse(source.text, printable(path)):
+        seen.add(met)
+        for statement in parse(text, printable(path)):
             if isinstance(statement, Rule):
                 rules.append(statement)
                 continue
-            if depth == DEPTH_MAX or len(seen) == FILES_MAX:
+            includes += 1
+            if depth == DEPTH_MAX or len(seen) == FILES_MAX or includes > INCLUDES_MAX:
                 raise _error(statement.place, "too many includes")
-            # Beside the including file: QEMU's helper looks in the caller's working directory,
-            # so that a caller could choose the policy.
-            target = join(dirname(path), statement.path)
+            target = target_of(statement, path)
             try:
                 included = read(target)
             except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -122,6 +123,20 @@ def load(path: bytes, read: "Reader") -> AccessList:
 
     take(read(path), path, 0)
     return AccessList(printable(path), tuple(rules))
+
+
+def _directory(path: bytes) -> bytes:
+    """Return the directory of `path`, the same for `d/./f` as for `d/f`; `..` may mean anything behind a symlink."""
+    return b"/".join(part for part in dirname(path).split(b"/") if part not in (b"", b"."))
+
+
+def target_of(include: Include, path: bytes) -> bytes:
+    """Return the path of what the file at `path` includes.
+
+    Beside the including file: QEMU's helper looks in the caller's working directory, so that a caller
+    could choose the policy.
+    """
+    return join(dirname(path), include.path)
 
 
 def parse(text: bytes, path: str) -> "Iterator[Rule | Include]":
@@ -158,7 +173,7 @@ def _parse_statement(line: bytes, place: Place) -> Rule | Include:
     if len(argument) >= IFNAMSIZ:
         raise _error(place, f"name `{printable(argument)}' too long: {len(argument)}")
     # QEMU's helper takes it for a bridge of that name, so a `deny br0 # why` denies nothing.
-    if keyword == b"deny" and len(argument.split()) != 1:
+    if keyword == b"deny" and not (argument and set(argument).isdisjoint(_IN_NO_NAME)):
         raise _error(place, f"deny of `{printable(argument)}', which can't be the name of a bridge")
     return Rule(keyword == b"allow", argument, place)
 

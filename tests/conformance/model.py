@@ -8,6 +8,7 @@ The tests hold the model against the original itself, tree by tree; only then is
 import enum
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,6 +139,11 @@ def _as_fgets(text: bytes) -> Iterator[bytes]:
             yield line[start : start + _FGETS]
 
 
+def _met(path: str, text: bytes) -> tuple[str, bytes]:
+    """By what ours knows a file again: the directory, in which `..` is left as it is, and the text."""
+    return "/".join(part for part in posixpath.dirname(path).split("/") if part not in ("", ".")), text
+
+
 class Inspection:
     """Reads all that a list includes, relative paths beside the including file, and notes what is odd."""
 
@@ -146,7 +152,7 @@ class Inspection:
         self.caller = caller
         self.rules: list[Statement] = []
         self.faults: set[Fault] = set()
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, bytes]] = set()
         path = TOP if TOP in tree.files else SECOND_TOP
         top = tree.files.get(path)
         self.readable = top is not None and self._may_read(top)
@@ -164,7 +170,7 @@ class Inspection:
         return False
 
     def _inspect(self, path: str, text: bytes, depth: int) -> None:
-        self._seen.add(path)
+        self._seen.add(_met(path, text))
         for line in text.split(b"\n"):
             if len(line) > _FGETS:
                 self.faults.add(Fault.LONG_LINE)
@@ -181,7 +187,7 @@ class Inspection:
                 self._include(path, os.fsdecode(said.argument), depth)
             else:
                 self.rules.append(said)
-                if said.keyword == b"deny" and len(said.argument.split()) != 1:
+                if said.keyword == b"deny" and re.fullmatch(rb"[^\x00-\x20/\x7f\xa0]+", said.argument) is None:
                     self.faults.add(Fault.DENY_OF_NOTHING)
 
     def _include(self, including: str, argument: str, depth: int) -> None:
@@ -196,11 +202,11 @@ class Inspection:
         if len(argument) > _PATH_MAX or any(len(part) > _NAME_MAX for part in argument.split("/")):
             self.faults.add(Fault.UNUSABLE_INCLUDE)
             return
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(including), argument))
-        file = self.tree.files.get(target)
+        target = posixpath.join(posixpath.dirname(including), argument)
+        file = self.tree.files.get(posixpath.normpath(target))
         if file is None or not self._may_read(file):
             return
         if file.content is None or len(file.content) > _SIZE_MAX:
             self.faults.add(Fault.UNUSABLE_INCLUDE)
-        elif target not in self._seen:
+        elif _met(target, file.content) not in self._seen:
             self._inspect(target, file.content, depth + 1)

@@ -94,7 +94,7 @@ def test_d3_includes_are_bounded(br0: str) -> None:
         else:
             turned_down(Difference.INCLUDES_ARE_BOUNDED, Case(tree))
     for many, granted in ((255, True), (256, False)):
-        files = {str(number): "\n" for number in range(many)}
+        files = {str(number): f"# {number}\n" for number in range(many)}
         tree = Tree.of("".join(f"include {HOME}/{name}.conf\n" for name in files) + f"allow {br0}\n", **files)
         if granted:
             assert compare(Case(tree)).ours.granted
@@ -188,6 +188,7 @@ def test_d12_an_altname_is_judged_by_the_name_of_the_bridge(br0: str) -> None:
         turned_down(Difference.ALTNAME, Case(ALL_BUT_BR0, b"lan", altnames=altnames))
         turned_down(Difference.ALTNAME, Case(Tree.of("allow lan\n"), b"lan", altnames=altnames))
         assert differ(Difference.ALTNAME, Case(ALLOWED, b"lan", altnames=altnames)).ours.granted
+        assert not compare(Case(Tree.of("allow all\ndeny lan\n"), b"lan", altnames=altnames)).ours.granted
     finally:
         world.run("ip", "link", "property", "del", "dev", br0, "altname", "lan")
 

@@ -92,7 +92,7 @@ def held(privilege: Privilege, *, entered: bool) -> Iterator[int]:
         try:
             _, status = os.waitpid(process.pid, os.WUNTRACED)
             assert os.WIFSTOPPED(status), status
-            assert probe.status_of(process.pid)["CapEff"] == f"{1 << 12:016x}"
+            assert probe.status_of(process.pid)["CapPrm"] == f"{1 << 12:016x}"
             yield process.pid
         finally:
             process.kill()

@@ -18,7 +18,9 @@ WORDS = [
         "failed to parse default acl file `/etc/qemu/bridge.conf': Input/output",
     ),
     ("socket", "AF_UNIX", "EMFILE", "failed to open control socket: Too many open files"),
-    ("ioctl", "SIOCGIFNAME", "EPERM", "failed to look up bridge `br0': Operation not permitted"),
+    ("socket", "AF_NETLINK", "EAFNOSUPPORT", "failed to open control socket: Address family not supported by protocol"),
+    ("sendto", "br0", "EPERM", "failed to look up bridge `br0': Operation not permitted"),
+    ("recvfrom", "br0", "ENOBUFS", "failed to look up bridge `br0': No buffer space available"),
     ("openat", "/dev/net/tun", "EACCES", "failed to open /dev/net/tun: Permission denied"),
     ("openat", "/dev/net/tun", "ENODEV", "failed to open /dev/net/tun: No such device"),
     ("ioctl", "TUNGETFEATURES", "EINVAL", "failed to create tun device: Invalid argument"),
@@ -111,15 +113,29 @@ def test_a_drop_that_did_nothing_is_noticed(setuid: Way, call: str) -> None:
 def test_no_failing_request_to_the_kernel_is_overlooked(lent: Way) -> None:
     """Each ioctl on a TAP or an interface, also the last that only looks, refuses when it fails."""
     requests = [step for step in traced.steps(lent.helper) if step.name == "ioctl" and re.search("SIOC|TUN", step.text)]
-    assert len(requests) >= 13
+    assert len(requests) >= 11
     for step in requests:
         fails(lent, step, "ENOMEM")
+
+
+def test_a_link_that_did_not_come_up_is_noticed(lent: Way) -> None:
+    """The kernel says yes to IFF_UP and does nothing: the flags that are read back tell."""
+    step = traced.find(lent.helper, "ioctl", "SIOCSIFFLAGS")
+    with traced.tampered(lent.helper, step, "retval=0") as outcome:
+        refused(outcome, "failed to bring up interface `tap0': the kernel did not set what was asked")
+
+
+def test_an_answer_of_the_kernel_that_is_cut_is_noticed(lent: Way) -> None:
+    """An answer without a byte, to each question about an interface, is a refusal in words."""
+    for step in [step for step in traced.steps(lent.helper) if step.name == "recvfrom"]:
+        with traced.tampered(lent.helper, step, "retval=0") as outcome:
+            refused(outcome, "failed to ")
 
 
 def test_no_failing_change_of_privilege_is_overlooked(lent: Way) -> None:
     """Each capset, of the native part and of the core, refuses when it fails; and so does leaving."""
     changes = [step for step in traced.steps(lent.helper) if step.name == "capset"]
-    assert len(changes) == 5
+    assert len(changes) == 7
     for step in changes:
         fails(lent, step, "EPERM", "failed to drop privileges: ")
 

@@ -47,8 +47,8 @@ def test_a_plain_copy_is_told_to_get_a_file_capability() -> None:
     helper = install.ours(Privilege.NONE)
     with caller.call(helper) as outcome:
         assert refused(outcome) == (
-            f"{START}{helper} is not setuid root and has no file capability; "
-            f"run as root: setcap cap_net_admin=ep {helper}"
+            f"{START}no broker answers, and {helper} is not setuid root and has no file capability; "
+            f"as root: systemctl start qbhelper.socket, or: setcap cap_net_admin=ep {helper}"
         )
 
 
@@ -69,7 +69,8 @@ def test_a_setuid_copy_of_somebody_else_is_told_to_be_roots(directory: Path) -> 
     helper.chmod(0o4755)
     with caller.call(helper) as outcome:
         assert refused(outcome) == (
-            f"{START}{helper} is setuid but not owned by root; run as root: chown root {helper} && chmod 4755 {helper}"
+            f"{START}{helper} is setuid but not owned by root; "
+            f"as root: systemctl start qbhelper.socket, or: chown root {helper} && chmod 4755 {helper}"
         )
 
 
@@ -86,7 +87,7 @@ def test_a_nosuid_mount_is_named(privilege: Privilege, directory: Path) -> None:
         with caller.call(helper) as outcome:
             assert refused(outcome) == (
                 f"{START}{helper} is on a file system mounted nosuid; "
-                "install it elsewhere or remount that file system with suid"
+                "as root: systemctl start qbhelper.socket, or install it elsewhere"
             )
     finally:
         world.run("umount", str(directory))
@@ -108,7 +109,7 @@ def test_a_capability_that_the_container_took_away_is_named() -> None:
     for before, privilege in ((as_plain_uid(), Privilege.SETUID), (["setpriv"], Privilege.NONE)):
         words = [*before, "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
         with call_through(*words, helper=install.ours(privilege), uid=None) as outcome:
-            assert "run the container with CAP_NET_ADMIN" in refused(outcome, start)
+            assert "mount the broker's /run/qbhelper/broker.sock into the container" in refused(outcome, start)
 
 
 def test_a_file_capability_outside_the_bounding_set_cannot_even_start() -> None:

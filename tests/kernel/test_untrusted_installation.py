@@ -63,12 +63,19 @@ def test_a_core_that_others_can_change_is_not_started(way: Way, spoil: Callable[
     core = prefix_of(way) / CORE
     spoil(core)
     with way.call() as outcome:
-        line = refused(outcome, f"failed to start {core}: it is not root's, or others may write to it; ")
+        line = refused(outcome, f"failed to start {core}: {core} is not root's, or others may write to it; ")
     assert "make install" in line
 
 
 @pytest.mark.parametrize("spoil", [others, group, somebody])
-@pytest.mark.parametrize("directory", ["lib/qbhelper/qbhelper", "lib/qbhelper"])
+@pytest.mark.parametrize(
+    "directory",
+    [
+        *("lib/qbhelper/qbhelper", "lib/qbhelper", "lib", "."),
+        *("lib/qbhelper/qbhelper/kernel", "lib/qbhelper/qbhelper/policy", "lib/qbhelper/qbhelper/__pycache__"),
+        *("lib/qbhelper/qbhelper/kernel/__pycache__", "lib/qbhelper/qbhelper/policy/__pycache__"),
+    ],
+)
 def test_a_core_in_a_directory_that_others_can_change_is_not_started(
     way: Way, directory: str, spoil: Callable[[Path], None]
 ) -> None:
@@ -76,6 +83,21 @@ def test_a_core_in_a_directory_that_others_can_change_is_not_started(
     spoil(prefix_of(way) / directory)
     with way.call() as outcome:
         refused(outcome, "failed to start ")
+
+
+def test_a_link_of_somebody_else_is_not_followed(way: Way) -> None:
+    """A symlink where the modules should be leads to root's own, until its owner makes it lead elsewhere."""
+    modules = prefix_of(way) / "lib/qbhelper"
+    aside = modules.with_name("aside")
+    modules.rename(aside)
+    modules.symlink_to(aside)
+    os.chown(modules, 61234, 61234, follow_symlinks=False)
+    try:
+        with way.call() as outcome:
+            refused(outcome, "failed to start ")
+    finally:
+        modules.unlink()
+        aside.rename(modules)
 
 
 def test_a_core_that_is_missing_is_told(way: Way) -> None:

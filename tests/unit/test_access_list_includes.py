@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbhelper.errors import AccessListError
-from qbhelper.policy.access_list import DEPTH_MAX, FILES_MAX, AccessList, Source, load
+from qbhelper.policy.access_list import DEPTH_MAX, FILES_MAX, AccessList, load
 
 TOP = b"/etc/qemu/bridge.conf"
 
@@ -20,15 +20,14 @@ Files = Mapping[bytes, bytes | OSError]
 
 def load_from(files: Files, top: bytes = TOP) -> AccessList:
     """Load `top` where these files exist and no other."""
-    names = list(files)
 
-    def read(path: bytes) -> Source:
+    def read(path: bytes) -> bytes:
         if path not in files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         text = files[path]
         if isinstance(text, OSError):
             raise text
-        return Source(text, (0, names.index(path)))
+        return text
 
     return load(top, read)
 

@@ -11,7 +11,7 @@ from qbhelper import dialect
 from qbhelper.errors import UsageError
 from qbhelper.request import IFNAMSIZ, Request, is_bridge_name
 
-FORBIDDEN = b"\0:/% \t\n\r\f\v"
+FORBIDDEN = b"\0:/% \t\n\r\f\v\xa0"
 
 bridges = st.binary(min_size=1, max_size=IFNAMSIZ - 1).filter(is_bridge_name)
 """Every name that an interface can have, also those that are no text."""

@@ -124,15 +124,14 @@ def test_an_altname_is_judged_by_the_name_of_the_bridge() -> None:
         decide(Bridge(7, b"br-mgmt"), ALLOW)
 
 
-def test_an_unreadable_access_list_says_how_to_make_it_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_access_list_says_how_to_make_it_readable() -> None:
     """The commonest fault of an installation, a list of mode 0600, is told with its remedy."""
 
-    def not_for_you(_: bytes) -> None:
+    def not_for_you(_: bytes) -> bytes:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(sources, "read_source", not_for_you)
     with pytest.raises(QbError) as caught:
-        sources.load_access_list()
+        sources.load_access_list(not_for_you)
     assert str(caught.value) == (
         "failed to parse default acl file `/etc/qemu/bridge.conf': Permission denied; "
         "each user who may use bridges needs to read it: chmod o+r it, or chgrp it to a group of theirs"

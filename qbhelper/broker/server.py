@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The broker's one loop: a request comes in, a TAP or a reason goes out, the connection ends.
+
+One thread, and nothing in it waits for a caller: a slow or hostile one costs a place among a bounded number
+of connections, for a bounded time.
+"""
+
+import os
+import resource
+import selectors
+import socket
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass
+
+from qbhelper import dialect, wire
+from qbhelper.broker import identity
+from qbhelper.broker.identity import Peer
+from qbhelper.broker.journal import Journal, Priority
+from qbhelper.broker.leases import Leases
+from qbhelper.broker.replies import UnsupportedError, code_of, send
+from qbhelper.broker.snapshot import Snapshot
+from qbhelper.errors import AccessDenied, AccessListError, QbError, printable
+from qbhelper.grant import grant
+from qbhelper.kernel.link import Network
+from qbhelper.kernel.tap import Tap
+from qbhelper.lease import Lease
+from qbhelper.policy.access_list import AccessList
+from qbhelper.request import Caller
+from qbhelper.wire import Code, Question, Reply, Verb, WireError
+
+SECONDS_TO_ASK = 2.0
+"""From connecting to having asked.  Our own helper takes a thousandth of it."""
+SILENT_MAX = 512
+"""Connections on which nothing was asked yet; one more, and the oldest has to go."""
+PER_UID_MAX = 256
+"""Connections of one uid, silent or with a reply that was not taken."""
+CONNECTIONS_MAX = 2048
+"""In all.  One more, and the oldest with a reply has to go: what was sent stays in its caller's socket."""
+SPARE_FDS = 32
+"""For TAPs, and for what nobody thought of."""
+ACCEPTS_AT_ONCE = 64
+CALLERS_REMEMBERED = 1024
+
+
+Asker = tuple[int, int, tuple[int, ...]]
+"""All that a verdict may depend on: uid, gid, groups."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A caller who has connected, and may ask until `deadline` (time.monotonic)."""
+
+    socket: socket.socket
+    peer: Peer
+    deadline: float
+
+
+class Server:
+    """Serves `listener` until there is nothing to do for `idle` seconds, or the policy has changed."""
+
+    def __init__(self, listener: socket.socket, snapshot: Snapshot, journal: Journal, idle: float | None) -> None:
+        self._listener = listener
+        self._snapshot = snapshot
+        self._journal = journal
+        self._idle = idle
+        self._network = identity.network_of(listener)
+        self._leases = Leases(journal)
+        self._selector = selectors.DefaultSelector()
+        self._kernel = Network()
+        self._silent: OrderedDict[int, Connection] = OrderedDict()  # oldest, so next to expire, first
+        self._answered: dict[int, Connection] = {}  # until the caller hangs up, having taken the reply
+        self._per_uid: Counter[int] = Counter()
+        room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd")) - SPARE_FDS
+        self._connections_max = min(CONNECTIONS_MAX, max(1, room))
+        self._access_lists: OrderedDict[Asker, AccessList | AccessListError] = OrderedDict()
+        self._is_outdated = False
+        self._stopping = False
+        self._last_activity = time.monotonic()
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._leases.events, selectors.EVENT_READ)
+
+    def stop(self) -> None:
+        """Accept no more, finish what is in flight, and let `serve` return."""
+        if not self._stopping:
+            self._stopping = True
+            self._selector.unregister(self._listener)
+
+    def serve(self, wake: socket.socket) -> None:
+        """Answer requests, until there is something to read from `wake`, or we are idle, or the policy has changed.
+
+        Who connects after that waits in the backlog for the next broker.
+        """
+        self._selector.register(wake, selectors.EVENT_READ)
+        while not self._stopping:
+            ready = self._selector.select(self._patience())
+            now = time.monotonic()
+            for key, _ in ready:
+                if key.fileobj is self._listener:
+                    self._accept(now)
+                elif key.fileobj is self._leases.events:
+                    self._leases.handle_events()
+                elif key.fileobj is wake:
+                    wake.recv(64)
+                    self.stop()
+                elif key.fd in self._silent:
+                    self._hear(self._silent[key.fd])
+                elif key.fd in self._answered:
+                    self._drop(self._answered[key.fd])
+            self._expire(now)
+        # Who has asked gets an answer.  Who has not will ask the next broker, and must not delay it.
+        for connection in [*self._silent.values()]:
+            self._hear(connection)
+
+    def _patience(self) -> float | None:
+        """Seconds until something is due without anybody asking."""
+        now = time.monotonic()
+        if self._silent:
+            return max(0.0, next(iter(self._silent.values())).deadline - now)
+        return None if self._idle is None else max(0.0, self._last_activity + self._idle - now)
+
+    def _expire(self, now: float) -> None:
+        while self._silent:
+            oldest = next(iter(self._silent.values()))
+            if oldest.deadline > now:
+                return
+            self._drop(oldest)
+        if self._idle is not None and now >= self._last_activity + self._idle:
+            if self._leases.any():  # somebody has to watch them
+                self._last_activity = now
+            else:
+                self.stop()
+
+    def _accept(self, now: float) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            if not self._is_current():
+                return
+            try:
+                accepted, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # the caller is gone already, or we are out of fds for the moment
+                return
+            self._last_activity = now
+            accepted.setblocking(False)
+            try:
+                peer = identity.of(accepted)
+            except OSError:
+                accepted.close()
+                continue
+            if self._per_uid[peer.caller.uid] >= PER_UID_MAX:
+                send(accepted, Reply(Code.BUSY, 0, b"", "too many requests of yours at once; try again"), None)
+                accepted.close()
+                continue
+            connection = Connection(accepted, peer, now + SECONDS_TO_ASK)
+            self._silent[accepted.fileno()] = connection
+            self._per_uid[peer.caller.uid] += 1
+            self._selector.register(accepted, selectors.EVENT_READ)
+            self._make_room()
+            self._hear(connection)  # most have asked by now
+
+    def _make_room(self) -> None:
+        """Let the oldest connections go where there are too many."""
+        if len(self._silent) > SILENT_MAX:
+            self._drop(next(iter(self._silent.values())))
+        elif len(self._silent) + len(self._answered) > self._connections_max:
+            self._drop(next(iter((self._answered or self._silent).values())))
+
+    def _drop(self, connection: Connection) -> None:
+        fd, uid = connection.socket.fileno(), connection.peer.caller.uid
+        self._selector.unregister(connection.socket)
+        self._silent.pop(fd, None)
+        self._answered.pop(fd, None)
+        self._per_uid[uid] -= 1
+        if not self._per_uid[uid]:
+            del self._per_uid[uid]
+        connection.socket.close()
+
+    def _hear(self, connection: Connection) -> None:
+        """Read the one request of a connection, if it is there, and answer it."""
+        try:
+            # No room for ancillary data: fds that a caller sends are closed by the kernel, and never ours.
+            datagram, _, flags, _ = connection.socket.recvmsg(wire.REQUEST_SIZE + 1)
+            if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+                raise WireError("fds, or too many bytes")
+            question = wire.parse_question(datagram)
+        except BlockingIOError:
+            return
+        except (WireError, OSError):
+            self._drop(connection)  # nothing that our protocol knows: no answer
+            return
+        self._answered[connection.socket.fileno()] = self._silent.pop(connection.socket.fileno())
+        self._dispatch(question, connection)
+
+    def _dispatch(self, question: Question, connection: Connection) -> None:
+        if not self._is_current():
+            reply = Reply(Code.BUSY, 0, b"", "the access list has changed; try again")
+            send(connection.socket, reply, None)
+            return
+        {Verb.GRANT: self._grant}[question.verb](question, connection)
+
+    def _is_current(self) -> bool:
+        """Whether the policy is still what it was read from; if not, begin to stop: a new broker will read it."""
+        if not self._is_outdated and not self._snapshot.is_current():
+            self._is_outdated = True
+            self._journal.write(Priority.INFO, "the access list has changed: starting anew", EVENT="reload")
+            self.stop()
+        return not self._is_outdated
+
+    def _grant(self, question: Question, connection: Connection) -> None:
+        peer = connection.peer
+        lease = Lease(os.urandom(8).hex(), peer.caller.uid, peer.pid, int(time.time()))
+        port: Tap | None = None
+        try:
+            self._check(question, peer)
+            policy = self._access_list_of(peer.caller)
+            port = grant(question.request, peer.caller, policy, self._kernel, lease.alias())
+            reply = Reply(Code.GRANTED, 1, port.name, "")
+        except QbError as error:
+            reply = Reply(code_of(error), 0, b"", str(error))
+        except Exception as error:  # noqa: BLE001  one request that fails must not end the others
+            reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}; nothing was granted")
+            self._journal.write(Priority.WARNING, f"internal error: {error!r}", EVENT="error", UID=peer.caller.uid)
+        try:
+            if not send(connection.socket, reply, port.fd if port else None) and port:
+                reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")
+        finally:
+            if port:
+                port.close()
+        self._log(question, peer, lease, reply)
+
+    def _check(self, question: Question, peer: Peer) -> None:
+        if peer.network != self._network:
+            raise AccessDenied(
+                "access denied: you are in another network namespace than the broker",
+                "run QEMU in the network namespace of the host (a container: --network=host)",
+            )
+        # Some of them would not do: a file may be closed to a group and open to the others.
+        if not peer.all_groups:
+            raise AccessDenied(
+                f"access denied: you are in more than {identity.GROUPS_MAX} groups, more than the broker can ask for",
+                "ask the administrator for the helper with a file capability, or for fewer groups",
+            )
+        dialect.check_name(question.request.bridge)
+        if question.queues != 1:
+            raise UnsupportedError(f"{question.queues} queues: an access list can only allow 1")
+
+    def _access_list_of(self, caller: Caller) -> AccessList:
+        """Return the access list as it stands for `caller`.  Raises AccessListError."""
+        asker = (caller.uid, caller.gid, caller.groups)
+        found = self._access_lists.get(asker)
+        if found is None:
+            try:
+                found = self._snapshot.load_for(caller)
+            except AccessListError as error:
+                found = error
+            self._access_lists[asker] = found
+            if len(self._access_lists) > CALLERS_REMEMBERED:
+                self._access_lists.popitem(last=False)
+        if isinstance(found, AccessListError):
+            raise found
+        return found
+
+    def _log(self, question: Question, peer: Peer, lease: Lease, reply: Reply) -> None:
+        bridge = printable(question.request.bridge)
+        fields: dict[str, str | int] = {
+            "UID": peer.caller.uid,
+            "PID": peer.pid,
+            "BRIDGE": bridge,
+            "CODE": reply.code.name,
+        }
+        if reply.code is Code.GRANTED:
+            name = printable(reply.interface)
+            self._journal.write(
+                Priority.INFO,
+                f"uid {peer.caller.uid} has port {name} on {bridge}",
+                EVENT="granted",
+                LEASE=lease.identity,
+                INTERFACE=name,
+                **fields,
+            )
+        else:
+            self._journal.write(
+                Priority.NOTICE,
+                f"uid {peer.caller.uid} refused on {bridge}: {reply.message}",
+                EVENT="refused",
+                **fields,
+            )

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What helper and broker say to each other: one datagram each way (docs/protocol.md).
+
+Numbers are in the byte order of the machine, as both ends are on it.  Anything that is not exactly as
+described here is a WireError, and the broker drops the connection without an answer.
+"""
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from qbhelper.request import IFNAMSIZ, Request
+
+SOCKET_PATH = "/run/qbhelper/broker.sock"
+MAGIC = b"QBH1"
+MESSAGE_MAX = 1000
+"""Bytes of text in a reply."""
+
+_REQUEST = struct.Struct(f"=4sHHHH{IFNAMSIZ}s")
+_REPLY = struct.Struct(f"=4sHH{IFNAMSIZ}s")
+REQUEST_SIZE = _REQUEST.size
+REPLY_MAX = _REPLY.size + MESSAGE_MAX
+_VNET_HEADER = 0x1
+
+
+class Verb(enum.IntEnum):
+    """What can be asked."""
+
+    GRANT = 1
+
+
+class Code(enum.IntEnum):
+    """How it went: for programs; the message beside it is for people."""
+
+    GRANTED = 0
+    NOT_ALLOWED = 1
+    QUOTA = 2
+    NO_SUCH_BRIDGE = 3
+    UNSUPPORTED = 4
+    BUSY = 5
+    """Nothing was decided: ask again."""
+    INTERNAL = 6
+
+
+class WireError(Exception):
+    """A datagram that this version does not know."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request as it travels: `queues` is how many fds of the one TAP are wanted."""
+
+    verb: Verb
+    request: Request
+    queues: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as it travels beside its `fds` fds, which SCM_RIGHTS carries."""
+
+    code: Code
+    fds: int
+    interface: bytes
+    message: str
+
+
+def pack_question(question: Question) -> bytes:
+    """Return the datagram that asks `question`."""
+    flags = _VNET_HEADER if question.request.vnet_header else 0
+    return _REQUEST.pack(MAGIC, question.verb, flags, question.queues, 0, question.request.bridge)
+
+
+def parse_question(datagram: bytes) -> Question:
+    """Return the question in a datagram.  Raises WireError for one byte too few, too many or unknown."""
+    if len(datagram) != REQUEST_SIZE:
+        raise WireError(f"{len(datagram)} bytes, not {REQUEST_SIZE}")
+    magic, verb, flags, queues, zero, name = _REQUEST.unpack(datagram)
+    if magic != MAGIC or flags & ~_VNET_HEADER or zero or not queues:
+        raise WireError("unknown version, flag or field")
+    if verb not in Verb.__members__.values():
+        raise WireError(f"unknown verb {verb}")
+    return Question(Verb(verb), Request(_parse_name(name), bool(flags & _VNET_HEADER)), queues)
+
+
+def pack_reply(reply: Reply) -> bytes:
+    """Return the datagram that gives `reply`; a message that is too long is cut at a character."""
+    text = reply.message.encode("utf-8", "backslashreplace")[:MESSAGE_MAX].decode("utf-8", "ignore").encode()
+    return _REPLY.pack(MAGIC, reply.code, reply.fds, reply.interface) + text
+
+
+def parse_reply(datagram: bytes) -> Reply:
+    """Return the reply in a datagram.  Raises WireError as `parse_question` does."""
+    if not _REPLY.size <= len(datagram) <= REPLY_MAX:
+        raise WireError(f"{len(datagram)} bytes")
+    magic, code, fds, name = _REPLY.unpack_from(datagram)
+    if magic != MAGIC or code not in Code.__members__.values():
+        raise WireError("unknown version or code")
+    try:
+        message = datagram[_REPLY.size :].decode()
+    except UnicodeDecodeError as error:
+        raise WireError("the message is not UTF-8") from error
+    return Reply(Code(code), fds, name.rstrip(b"\0"), message)
+
+
+def _parse_name(field: bytes) -> bytes:
+    name, _, rest = field.partition(b"\0")
+    if len(name) == IFNAMSIZ or rest.strip(b"\0"):
+        raise WireError("a name without its end, or with something behind it")
+    return name

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ten thousand grants and releases leave the broker as it was."""
+
+import os
+
+import pytest
+
+from tests.support import broker, world
+from tests.support.broker import Broker
+from tests.support.caller import PLAIN_UID
+
+pytestmark = pytest.mark.needs_root
+
+GRANTS = 10000
+CLIENTS = 4
+"""A release takes the kernel some 20 ms; several at once share them."""
+RSS_MAX = 40 << 20
+GROWTH_MAX = 2 << 20
+
+
+def ask_many_times(count: int) -> None:
+    """Get and release so many ports, by several processes."""
+    children = []
+    for number in range(CLIENTS):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for _ in range(count // CLIENTS):
+                    with broker.ask(uid=PLAIN_UID + number) as answer:
+                        assert answer.granted
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * CLIENTS
+
+
+def test_ten_thousand_grants_leave_nothing(daemon: Broker, br0: str) -> None:
+    """Memory, open files and interfaces are what they were after the first hundred."""
+    before = world.interfaces()
+    ask_many_times(200)
+    assert broker.no_tap_is_left()
+    memory, fds = daemon.memory(), daemon.fds()
+    ask_many_times(GRANTS - 200)
+    assert broker.no_tap_is_left()
+    for _ in range(100):
+        broker.ask("br7")  # what has hung up before is closed by the time that this is answered
+        if daemon.fds() <= fds:
+            break
+    assert daemon.fds() <= fds
+    assert daemon.memory() <= min(memory + GROWTH_MAX, RSS_MAX)
+    assert world.interfaces() == before

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A lease ends with its holder: no ioctl on the fd, and no death of a broker, makes a port outlive it."""
+
+import fcntl
+import os
+import signal
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from qbhelper.kernel.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, TUNSETIFF, TUNSETOWNER
+from tests.support import broker, world
+from tests.support.broker import Answer, Broker
+from tests.support.caller import PLAIN_UID
+
+pytestmark = pytest.mark.needs_root
+
+TUNSETPERSIST = 0x400454CB
+TUNSETGROUP = 0x400454CE
+IFF_MULTI_QUEUE = 0x0100
+ALIAS = "qbhelper lease=0123456789abcdef uid=61234 pid=1 since=1700000000"
+LOOKALIKES = (
+    ALIAS + " ",
+    ALIAS + "x",
+    " " + ALIAS,
+    "Qbhelper" + ALIAS[8:],
+    ALIAS.replace("0123456789abcdef", "0123456789ABCDEF"),
+    ALIAS.replace("0123456789abcdef", "0123456789abcde"),
+    ALIAS.replace("uid=61234", "uid=-1"),
+    ALIAS.replace(" since=1700000000", ""),
+    "qbhelper lease=",
+    "",
+)
+
+
+def do(answer: Answer, command: int, argument: int) -> None:
+    """Call ioctl(2) as the holder of the fd, who has no privilege at all."""
+    with broker.acting_as(PLAIN_UID):
+        fcntl.ioctl(answer.fds[0], command, argument)
+
+
+TRICKS = [
+    pytest.param(TUNSETPERSIST, 1, id="TUNSETPERSIST"),
+    pytest.param(TUNSETOWNER, PLAIN_UID, id="TUNSETOWNER"),
+    pytest.param(TUNSETGROUP, PLAIN_UID, id="TUNSETGROUP"),
+]
+
+
+@pytest.mark.parametrize(("command", "argument"), TRICKS)
+def test_a_holder_who_tampers_with_the_tap_loses_it_at_once(
+    either: Broker, br0: str, command: int, argument: int
+) -> None:
+    """A TAP made persistent, or given to somebody, is deleted and the log says whose it was; other leases stay."""
+    with broker.ask() as honest, broker.ask() as answer:
+        name = answer.name
+        do(answer, command, argument)
+        assert broker.await_links(lambda: name not in world.interfaces())
+        assert world.ports(br0) == {honest.name}
+        assert broker.await_links(lambda: f"port {name} of uid {PLAIN_UID} deleted" in either.log())
+
+
+@pytest.mark.parametrize(("command", "argument"), TRICKS)
+def test_a_holder_who_tampers_and_goes_leaves_nothing(either: Broker, br0: str, command: int, argument: int) -> None:
+    """Closing the fd right after the trick does not win the race: nothing stays on the bridge."""
+    for _ in range(20):
+        with broker.ask() as answer:
+            do(answer, command, argument)
+        assert broker.no_tap_is_left()
+
+
+def test_a_holder_who_tampers_in_a_loop_wins_nothing(either: Broker) -> None:
+    """Persistent on and off and on again, as fast as it goes, does not get past the broker."""
+    for _ in range(5):
+        with broker.ask() as answer, suppress(OSError):  # EBADFD: the TAP is gone
+            for turn in range(1001):
+                do(answer, TUNSETPERSIST, 1 - turn % 2)
+        assert broker.no_tap_is_left()
+
+
+@pytest.mark.parametrize("flags", [0, IFF_MULTI_QUEUE], ids=["one queue", "several queues"])
+@pytest.mark.parametrize("vnet", [True, False], ids=["vnet header", "without"])
+def test_another_uid_cannot_join_by_name(daemon: Broker, vnet: bool, flags: int) -> None:
+    """Opening /dev/net/tun and naming the TAP of somebody gives no second fd of it."""
+    with broker.ask(vnet=vnet) as answer:
+        flags |= IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if vnet else 0)
+        for uid in (PLAIN_UID, PLAIN_UID + 1):
+            with broker.acting_as(uid):
+                tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    with pytest.raises(OSError):  # noqa: PT011  EPERM, EBUSY or EINVAL, as the kernel finds first
+                        fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", answer.reply.interface, flags))
+                finally:
+                    os.close(tun)
+
+
+@pytest.fixture
+def strangers() -> Iterator[dict[str, str]]:
+    """Persistent TAPs of other programs: name -> alias.  Some look much like ours."""
+    aliases = {f"foreign{number}": alias for number, alias in enumerate(LOOKALIKES)}
+    for name, alias in aliases.items():
+        world.run("ip", "tuntap", "add", "dev", name, "mode", "tap", "user", str(PLAIN_UID))
+        if alias:
+            world.run("ip", "link", "set", name, "alias", alias)
+    # Not ours either: an interface of another kind with one of our aliases.
+    world.run("ip", "link", "add", "nic", "type", "veth", "peer", "name", "far")
+    world.run("ip", "link", "set", "nic", "alias", ALIAS)
+    aliases |= {"nic": ALIAS, "far": ""}
+    yield aliases
+    for name in {*aliases} & world.interfaces() - {"far"}:
+        world.run("ip", "link", "del", name)
+
+
+def test_the_next_broker_takes_over(either: Broker, br0: str, strangers: dict[str, str]) -> None:
+    """After kill -9 live leases stay, what was kept against the rules is removed, and what is foreign is let be."""
+    with broker.ask() as live, broker.ask() as kept:
+        alias = Path("/sys/class/net", live.name, "ifalias").read_bytes()
+        name = kept.name
+        # No broker is there to see it.
+        os.kill(either.main.pid, signal.SIGSTOP)
+        either.kill_worker()
+        do(kept, TUNSETPERSIST, 1)
+        kept.close()
+        assert name in world.interfaces()
+        os.kill(either.main.pid, signal.SIGCONT)
+        either.await_worker()
+        assert broker.await_links(lambda: name not in world.interfaces())
+        assert world.ports(br0) == {live.name}
+        assert Path("/sys/class/net", live.name, "ifalias").read_bytes() == alias
+        assert world.interfaces() >= {*strangers}
+        assert f"port {name} of uid {PLAIN_UID} deleted" in either.log()
+        # The one that took over watches what the one before had granted.
+        do(live, TUNSETPERSIST, 1)
+        assert broker.await_links(lambda: live.name not in world.interfaces())
+
+
+def test_a_tap_of_somebody_elses_is_never_touched(either: Broker, strangers: dict[str, str]) -> None:
+    """While it serves, too, the broker deletes nothing whose alias is not exactly one of ours."""
+    for name in strangers:
+        world.run("ip", "link", "set", name, "up")
+        world.run("ip", "link", "set", name, "down")
+    with broker.ask() as answer:  # when this has gone, the events before it have been read
+        do(answer, TUNSETPERSIST, 1)
+        assert broker.await_links(lambda: answer.name not in world.interfaces())
+    assert world.interfaces() >= {*strangers}
+
+
+def test_so_many_events_that_some_are_lost_hide_nothing(daemon: Broker, br0: str) -> None:
+    """A broker that could not read for a while looks at everything anew."""
+    with broker.ask() as answer:
+        name = answer.name
+        os.kill(daemon.worker, signal.SIGSTOP)
+        # Much more than the 8 MiB that may wait: each of these is an event of 1.5 KB or more.
+        batch = "".join(f"link set {br0} alias x{number}\n" for number in range(12000))
+        subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+        do(answer, TUNSETPERSIST, 1)
+        os.kill(daemon.worker, signal.SIGCONT)
+        assert broker.await_links(lambda: name not in world.interfaces())

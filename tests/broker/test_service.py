@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The broker as a service: readiness, idleness, the log."""
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from qbhelper.broker import journal
+from tests.support import broker, install, world
+from tests.support.caller import PLAIN_UID
+
+pytestmark = pytest.mark.needs_root
+
+IMPATIENT = """#!/usr/bin/python3 -I
+import sys
+sys.path.append({modules!r})
+from qbhelper.broker import main
+main.IDLE_SECONDS = 0.3
+sys.exit(main.main([]))
+"""
+
+
+@pytest.fixture
+def impatient() -> Iterator[Path]:
+    """The installed broker, with a shorter idle time."""
+    script = world.WORLD / "impatient"
+    script.write_text(IMPATIENT.format(modules=str(install.installed().parents[1] / "lib" / "qbhelper")))
+    script.chmod(0o755)
+    yield script
+    script.unlink()
+
+
+def ends_within(pid: int, seconds: float) -> bool:
+    """Whether a process ends in this time."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
+
+
+def test_idle_it_ends_and_the_next_caller_starts_it_again(br0: str, impatient: Path) -> None:
+    """Socket-activated, with no lease and nothing to do, it ends with status 0; whoever asks then is served."""
+    with broker.activated(impatient) as running:
+        first = running.worker
+        assert ends_within(first, broker.PATIENCE)
+        with broker.call() as outcome:
+            assert outcome.granted
+        # Status 0: after a failure it would have been started without a caller.
+        assert running.await_worker() != first
+
+
+def test_while_somebody_holds_a_lease_it_stays(br0: str, impatient: Path) -> None:
+    """Somebody has to watch the TAPs that are held; when the last one goes, so does the broker."""
+    with broker.activated(impatient) as running:
+        with broker.ask() as answer:
+            serving = running.latest_worker()
+            assert answer.granted
+            assert not ends_within(serving, 1.5)
+        assert ends_within(serving, broker.PATIENCE)
+
+
+@contextmanager
+def journald() -> Iterator[socket.socket]:
+    """A socket where the journal's is, in our own /run."""
+    path = Path(journal.JOURNAL)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(path))
+        path.chmod(0o666)
+        receiver.settimeout(broker.PATIENCE)
+        try:
+            yield receiver
+        finally:
+            path.unlink()
+
+
+def parse(record: bytes) -> dict[str, str]:
+    """Read a record as journald does (systemd's Journal Native Protocol)."""
+    found: dict[str, str] = {}
+    while record:
+        line, _, record = record.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            (length,) = struct.unpack_from("<Q", record)
+            value, record = record[8 : 8 + length], record[8 + length :]
+            assert record[:1] == b"\n"
+            record = record[1:]
+        assert name.decode() not in found
+        found[name.decode()] = value.decode()
+    return found
+
+
+def record_of(receiver: socket.socket, event: str) -> dict[str, str]:
+    """Return the next record of an event."""
+    while True:
+        found = parse(receiver.recv(1 << 16))
+        if found.get("QBHELPER_EVENT") == event:
+            return found
+
+
+def test_the_journal_gets_records_with_fields(way: broker.Way, br0: str) -> None:
+    """Who got what, and who was refused what and why, can be found by field, without reading messages."""
+    with journald() as receiver, way():
+        with broker.ask() as answer:
+            granted = record_of(receiver, "granted")
+            assert granted["QBHELPER_INTERFACE"] == answer.name
+            assert (granted["QBHELPER_UID"], granted["QBHELPER_PID"]) == (str(PLAIN_UID), str(os.getpid()))
+            assert (granted["QBHELPER_BRIDGE"], granted["QBHELPER_CODE"]) == (br0, "GRANTED")
+            assert (granted["SYSLOG_IDENTIFIER"], granted["PRIORITY"]) == ("qbhelperd", "6")
+            assert granted["QBHELPER_LEASE"] in Path("/sys/class/net", answer.name, "ifalias").read_text()
+            assert answer.name in granted["MESSAGE"]
+        broker.ask("br7")
+        refused = record_of(receiver, "refused")
+        assert (refused["QBHELPER_BRIDGE"], refused["QBHELPER_CODE"], refused["PRIORITY"]) == (
+            "br7",
+            "NOT_ALLOWED",
+            "5",
+        )
+        assert "no line of /etc/qemu/bridge.conf allows" in refused["MESSAGE"]
+        world.write_access_list("allow br0\n#\n")
+        broker.ask().close()
+        assert record_of(receiver, "reload")["PRIORITY"] == "6"
+
+
+@pytest.mark.parametrize(
+    "name", [b"a\nPRIORITY=0", b"a\nUID\n\1\0\0\0\0\0\0", b"\x1b[2J\n_PID=1\n", b"\xff\xfe=\n=", b"=\n="]
+)
+def test_no_value_can_look_like_a_field(br0: str, name: bytes) -> None:
+    """Whatever a caller writes for a bridge's name is one value of one field."""
+    name = name.replace(b"\0", b"\1")[:15]
+    with journald() as receiver, broker.by_hand():
+        broker.ask(name)
+        record = record_of(receiver, "refused")
+    assert set(record) == {
+        "MESSAGE",
+        "PRIORITY",
+        "SYSLOG_IDENTIFIER",
+        "QBHELPER_EVENT",
+        "QBHELPER_UID",
+        "QBHELPER_PID",
+        "QBHELPER_BRIDGE",
+        "QBHELPER_CODE",
+    }
+    assert record["PRIORITY"] == "5"
+    assert record["MESSAGE"].isprintable()
+    assert record["QBHELPER_BRIDGE"].isprintable()
+
+
+def test_without_a_journal_the_log_is_lines_on_stderr(br0: str) -> None:
+    """One printable line for each event, with the same fields."""
+    with broker.by_hand() as running:
+        with broker.ask() as answer:
+            name = answer.name
+        broker.ask(b"br\n7\x1b")
+        broker.ask("br8")  # when this is answered, what was before it is logged
+        lines = running.log().splitlines()
+    assert any(
+        line.startswith(f"qbhelperd: uid {PLAIN_UID} has port {name} on br0") and "event=granted" in line
+        for line in lines
+    )
+    assert any("refused on br\\n7\\x1b" in line for line in lines)
+    assert all(line.startswith("qbhelperd: ") and line.isprintable() for line in lines)
+
+
+def test_a_journal_that_nobody_reads_stops_nothing(br0: str) -> None:
+    """A full socket of the journal loses records, not requests."""
+    with journald(), broker.by_hand():
+        for _ in range(100):
+            assert not broker.ask("br7").granted

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which of the two ways to privilege the helper takes: its own if its file has one, else the broker, else root's."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from qbhelper.lease import parse_alias
+from tests.support import broker, caller, install
+from tests.support.broker import Broker
+
+pytestmark = pytest.mark.needs_root
+
+
+def _alias(name: str) -> bytes:
+    return Path("/sys/class/net", name, "ifalias").read_bytes().rstrip(b"\n")
+
+
+def test_with_the_keeper_dead_root_goes_on_alone_and_others_are_told(br0: str) -> None:
+    """A socket that nobody listens on any more is no reason to fail for root, and no riddle for the others."""
+    with broker.by_hand() as running:
+        running.main.kill()
+        running.main.wait()
+        assert broker.SOCKET.exists()
+        with broker.call(uid=None) as outcome:
+            assert outcome.granted, outcome
+            assert parse_alias(_alias(outcome.tap().name)) is None
+        refused = broker.call()
+        assert refused.refused
+        assert "systemctl start qbhelper.socket" in refused.stderr
+        assert "setcap cap_net_admin=ep" in refused.stderr
+    broker.SOCKET.unlink()
+
+
+def test_the_next_broker_takes_the_place_of_a_dead_keepers_socket(br0: str) -> None:
+    """A socket that was left behind does not keep a new broker from starting."""
+    with broker.by_hand() as running:
+        running.main.kill()
+        running.main.wait()
+        with broker.by_hand(readiness=running.readiness), broker.ask() as answer:
+            assert answer.granted
+
+
+def test_a_copy_with_privilege_of_its_own_does_not_ask(daemon: Broker, br0: str) -> None:
+    """The setuid copy and the one with a file capability use what their file gives, though a broker runs."""
+    for privilege in (install.Privilege.SETUID, install.Privilege.FILE_CAPABILITY):
+        with caller.call(install.ours(privilege)) as outcome:
+            assert outcome.granted, outcome
+            assert _alias(outcome.tap().name) == b""
+
+
+def test_root_asks_a_broker_that_runs_and_does_without_where_none_does(br0: str) -> None:
+    """Real root gets a lease while a broker serves, and a plain port before and after that."""
+    aliases = []
+    for way in (None, broker.by_hand, broker.activated, None):
+        with ExitStack() as stack:
+            if way is not None:
+                stack.enter_context(way())
+            outcome = stack.enter_context(broker.call(uid=None))
+            assert outcome.granted, outcome
+            aliases.append(parse_alias(_alias(outcome.tap().name)) is not None)
+    assert aliases == [False, True, True, False]
+
+
+def test_without_a_broker_a_plain_uid_is_told_both_remedies(br0: str) -> None:
+    """Neither way is open: the message names the socket unit and the file capability."""
+    outcome = broker.call()
+    assert outcome.refused
+    assert "no broker answers" in outcome.stderr
+    assert "systemctl start qbhelper.socket" in outcome.stderr
+    assert "setcap cap_net_admin=ep" in outcome.stderr
