@@ -187,7 +187,7 @@ class Difference(enum.Enum):
     PRINTABLE = "D25 printable"
     BRIDGE_BEFORE_TUN = "D26 bridge-before-tun"
     SOCKET_IS_NO_STDERR = "D27 socket-is-no-stderr"
-    # What the access list means, found later
+    # Also about the access list
     DENY_OF_NOTHING_REFUSES = "D28 deny-of-nothing-refuses"
 
     @property
