@@ -70,6 +70,8 @@ def printable(text: bytes | str) -> str:
     """Return `text` fit for any terminal: all but printable ASCII is escaped."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(letter if " " <= letter <= "~" else ascii(letter)[1:-1] for letter in text)
 
 

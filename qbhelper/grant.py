@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The story: somebody asks for a port on a bridge, and gets a TAP or a refusal.
 
-Decide, create, shape, attach, verify.  Handing the TAP over is left to whoever called: it is the
+Decide, create, attach, verify.  Handing the TAP over is left to whoever called: it is the
 last thing that can fail.
 """
 
 from qbhelper.errors import AccessDenied, KernelError, NoSuchBridge, printable
 from qbhelper.kernel import tap
 from qbhelper.kernel.link import Bridge, Network
+from qbhelper.kernel.message import Link
 from qbhelper.policy.access_list import AccessList
 from qbhelper.policy.decision import Decision
 from qbhelper.request import Caller, Request
@@ -23,13 +24,7 @@ def grant(
     bridge = _decide(request, caller, policy, network)
     port = tap.create(request.vnet_header)
     try:
-        network.copy_mtu(bridge, port.name)
-        network.raise_address(port.name)
-        if label is not None:
-            network.label(port.name, label)
-        network.attach(port.name, bridge)
-        network.bring_up(port.name)
-        _verify(port, bridge, network)
+        _verify(network.attach(port.name, bridge, label), bridge)
     except BaseException:
         port.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
         raise
@@ -64,11 +59,13 @@ def _why(decision: Decision, request: Request, policy: AccessList, bridge: Bridg
     return f"{decision.place} denies {name}"
 
 
-def _verify(port: tap.Tap, bridge: Bridge, network: Network) -> None:
-    """Refuse if the port is not on the bridge that was decided on: its name may have changed hands meanwhile."""
-    if network.master_of(port.name) != bridge.index:
+def _verify(port: Link, bridge: Bridge) -> None:
+    """Refuse a port that is not what was asked of the kernel: its name, for one, may have changed hands meanwhile."""
+    if port.master != bridge.index:
         raise KernelError(
             f"failed to add interface `{printable(port.name)}' to bridge `{printable(bridge.name)}': "
-            "the bridge changed meanwhile",
+            "the kernel has put it elsewhere",
             "try again",
         )
+    if not port.up:
+        raise KernelError(f"failed to bring up interface `{printable(port.name)}': the kernel did not do it")

@@ -9,7 +9,8 @@ import errno
 
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.errors import printable
-from qbhelper.kernel.netlink import Link, LinkEvents, Links
+from qbhelper.kernel.message import Link, tap_of
+from qbhelper.kernel.netlink import LinkEvents, Links
 from qbhelper.lease import ALIAS_START, Lease, parse_alias
 
 _OWNER = 0
@@ -23,7 +24,8 @@ class Leases:
         """Take over from the broker before: its leases go on, what was kept against the rules is removed."""
         self._journal = journal
         self._links = Links()
-        self.events = LinkEvents(ALIAS_START)  # before the dump, so that nothing falls between
+        untampered = (tap_of(_OWNER, vnet_header=True), tap_of(_OWNER, vnet_header=False))
+        self.events = LinkEvents(ALIAS_START, boring=untampered)  # before the dump, so that nothing falls between
         self._judge_all()
 
     def any(self) -> bool:

@@ -158,7 +158,9 @@ class Server:
             self._per_uid[peer.caller.uid] += 1
             self._selector.register(accepted, selectors.EVENT_READ)
             self._make_room()
-            self._hear(connection)  # most have asked by now
+            if not self._hear(connection):
+                os.sched_yield()  # our waking up may have put them off their CPU between connect(2) and send(2)
+                self._hear(connection)
 
     def _make_room(self) -> None:
         """Let the oldest connections go where there are too many."""
@@ -177,8 +179,8 @@ class Server:
             del self._per_uid[uid]
         connection.socket.close()
 
-    def _hear(self, connection: Connection) -> None:
-        """Read the one request of a connection, if it is there, and answer it."""
+    def _hear(self, connection: Connection) -> bool:
+        """Read the one request of a connection, and answer it; False if it is not there yet."""
         try:
             # No room for ancillary data: fds that a caller sends are closed by the kernel, and never ours.
             datagram, _, flags, _ = connection.socket.recvmsg(wire.REQUEST_SIZE + 1)
@@ -186,12 +188,13 @@ class Server:
                 raise WireError("fds, or too many bytes")
             question = wire.parse_question(datagram)
         except BlockingIOError:
-            return
+            return False
         except (WireError, OSError):
             self._drop(connection)  # nothing that our protocol knows: no answer
-            return
+            return True
         self._answered[connection.socket.fileno()] = self._silent.pop(connection.socket.fileno())
         self._dispatch(question, connection)
+        return True
 
     def _dispatch(self, question: Question, connection: Connection) -> None:
         if not self._is_current():

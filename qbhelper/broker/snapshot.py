@@ -15,6 +15,7 @@ import stat
 import time
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import NamedTuple
 
 from qbhelper.broker.permission import READ, SEARCH, Gate, gate
 from qbhelper.errors import AccessListError, reason
@@ -205,8 +206,7 @@ class Snapshot:
         return self._directories[identity]
 
 
-@dataclass(frozen=True)
-class _Signature:
+class _Signature(NamedTuple):
     """What changes when a file does: its change time covers content, owner, mode and ACL (inode(7))."""
 
     identity: tuple[int, int]

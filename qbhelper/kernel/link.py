@@ -1,64 +1,47 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Interfaces and bridge ports: netlink to look at them, ioctls to change them (netdevice(7), linux/sockios.h).
+"""Interfaces and bridge ports, through netlink.
 
-The ioctls name interfaces by their names, and names can change hands.  So a name is resolved once to the
-interface's index, and after the last step `Network.master_of` tells the index that the port is really on.
+A TAP is spoken of by its name, and names can change hands.  So the bridge's is resolved once, to an index, and
+what comes back last is what the kernel has made of the TAP of that name: on which bridge, and whether it is up.
 """
 
 import errno
-import struct
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM
-from _socket import socket as Socket  # noqa: N812  the same class without the 8 ms that socket.py takes
-from fcntl import ioctl
+import os
 
 from qbhelper.errors import KernelError, NoSuchBridge, printable, reason
+from qbhelper.kernel.message import IFLA_ADDRESS, IFLA_IFALIAS, IFLA_MASTER, IFLA_MTU, Link, attribute
 from qbhelper.kernel.netlink import Links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-SIOCGIFFLAGS = 0x8913
-SIOCSIFFLAGS = 0x8914
-SIOCGIFMTU = 0x8921
-SIOCSIFMTU = 0x8922
-SIOCSIFHWADDR = 0x8924
-SIOCGIFHWADDR = 0x8927
-SIOCGIFINDEX = 0x8933
-SIOCBRADDIF = 0x89A2
-
-IFF_UP = 0x1
-
 _HIGH_FIRST_BYTE = b"\xfe"
 """A bridge takes the lowest MAC of its ports for its own; with fe: first it does not take the TAP's."""
 
-_INTEGER = struct.Struct("16si20x")
-_FLAGS = struct.Struct("16sh22x")
-_ADDRESS = struct.Struct("16sH14s8x")
-
 
 class Bridge:
-    """An interface that a request named: its index, and its one canonical name, whatever it was called."""
+    """An interface that a request named.
 
-    __slots__ = ("index", "name")
+    index; name: its one canonical name, whatever it was called; mtu (bytes); is_bridge: whether it is a Linux bridge.
+    """
 
-    def __init__(self, index: int, name: bytes) -> None:
+    __slots__ = ("index", "is_bridge", "mtu", "name")
+
+    def __init__(self, index: int, name: bytes, mtu: int, is_bridge: bool) -> None:
         self.index: Final = index
         self.name: Final = name
+        self.mtu: Final = mtu
+        self.is_bridge: Final = is_bridge
 
 
 class Network:
     """The network namespace of this process."""
 
-    __slots__ = ("_links", "_socket")
+    __slots__ = ("_links",)
 
     def __init__(self) -> None:
         """Raises KernelError if there is no socket to be had."""
-        try:
-            # Any socket will do for these ioctls.
-            self._socket = Socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
-        except OSError as error:
-            raise KernelError(f"failed to open control socket: {reason(error)}") from error
         try:
             self._links = Links()
         except OSError as error:
@@ -69,92 +52,71 @@ class Network:
 
     def close(self) -> None:
         """Close what it asks the kernel through."""
-        self._socket.close()
         self._links.close()
 
     def find(self, name: bytes) -> Bridge | None:
-        """Resolve `name`, which may be an altname, to the interface; None if there is none.
-
-        Whether it is a bridge shows when a port is attached.
-        """
+        """Resolve `name`, which may be an altname, to the interface; None if there is none."""
         try:
             link = self._links.find(name)
         except OSError as error:
             raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
-        return None if link is None else Bridge(link.index, link.name)
+        return None if link is None else Bridge(link.index, link.name, link.mtu, link.kind == b"bridge")
 
-    def copy_mtu(self, bridge: Bridge, tap: bytes) -> None:
-        """Give `tap` the MTU of `bridge` (bytes).  Before attaching: a bridge follows its smallest port."""
+    def attach(self, tap: bytes, bridge: Bridge, alias: bytes | None = None) -> Link:
+        """Make `tap` a port of `bridge`, with its MTU and a MAC that leaves the bridge its own, and set it up.
+
+        `alias`: at most 255 bytes.  Returns what has become of the TAP.  Raises KernelError, and NoSuchBridge where
+        `bridge` is none: only now, since QEMU's helper finds that out when it has a TAP.
+        """
+        steps = (
+            attribute(IFLA_MTU, bridge.mtu),  # before the bridge, which follows its smallest port
+            attribute(IFLA_ADDRESS, _HIGH_FIRST_BYTE + os.urandom(5)),
+            attribute(IFLA_MASTER, bridge.index),
+        )
+        label = attribute(
+            IFLA_IFALIAS, alias or b""
+        )  # last: the broker looks at what the kernel tells of labelled TAPs
+        if not bridge.is_bridge:  # there are other things with ports, and the access list speaks of bridges
+            raise _failed_to_add(tap, bridge, OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)))
         try:
-            mtu = self._integer(SIOCGIFMTU, bridge.name)
+            return self._links.set_up(tap, b"".join(steps), label)
         except OSError as error:
-            raise KernelError(f"failed to get mtu of bridge `{printable(bridge.name)}': {reason(error)}") from error
-        try:
-            self._ioctl(SIOCSIFMTU, _INTEGER.pack(tap, mtu))
-        except OSError as error:
-            raise KernelError(
-                f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}",
+            raise self._explain(tap, bridge, (*steps, label), error) from error
+
+    def _explain(
+        self, tap: bytes, bridge: Bridge, steps: tuple[bytes, ...], error: OSError
+    ) -> KernelError | NoSuchBridge:
+        """Return the error for a port that the kernel refused.
+
+        It does not say which step it was; so it is asked for each by itself.
+        """
+        mtu, address, master, label = steps
+        name = printable(tap)
+        if problem := self._problem(tap, mtu):
+            return KernelError(
+                f"failed to set mtu of device `{name}' to {bridge.mtu}: {reason(problem)}",
                 f"a TAP takes 68 to 65521 bytes; if `{printable(bridge.name)}' is the bridge you mean, change its MTU",
-            ) from error
+            )
+        if problem := self._problem(tap, address):
+            return KernelError(f"failed to set MAC address of device `{name}': {reason(problem)}")
+        if problem := self._problem(tap, master):
+            return _failed_to_add(tap, bridge, problem)
+        if problem := self._problem(tap, label):
+            return KernelError(f"failed to set the alias of `{name}': {reason(problem)}")
+        return KernelError(f"failed to bring up interface `{name}': {reason(error)}")
 
-    def raise_address(self, tap: bytes) -> None:
-        """Put fe: first in the random MAC of `tap`, so that the bridge keeps its own."""
+    def _problem(self, tap: bytes, step: bytes) -> OSError | None:
         try:
-            family, address = _ADDRESS.unpack(self._ioctl(SIOCGIFHWADDR, _ADDRESS.pack(tap, 0, b"")))[1:]
+            self._links.set(tap, step)
         except OSError as error:
-            raise KernelError(f"failed to get MAC address of device `{printable(tap)}': {reason(error)}") from error
-        try:
-            self._ioctl(SIOCSIFHWADDR, _ADDRESS.pack(tap, family, _HIGH_FIRST_BYTE + address[1:]))
-        except OSError as error:
-            raise KernelError(f"failed to set MAC address of device `{printable(tap)}': {reason(error)}") from error
+            return error
+        return None
 
-    def label(self, tap: bytes, alias: bytes) -> None:
-        """Give `tap` an alias (at most 255 bytes)."""
-        try:
-            self._links.set_alias(self._integer(SIOCGIFINDEX, tap), alias)
-        except OSError as error:
-            raise KernelError(f"failed to set the alias of `{printable(tap)}': {reason(error)}") from error
 
-    def attach(self, tap: bytes, bridge: Bridge) -> None:
-        """Make `tap` a port of `bridge`.  Raises NoSuchBridge where that is no Linux bridge."""
-        try:
-            self._ioctl(SIOCBRADDIF, _INTEGER.pack(bridge.name, self._integer(SIOCGIFINDEX, tap)))
-        except OSError as error:
-            what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
-            if error.errno == errno.EOPNOTSUPP:
-                raise NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them") from error
-            if error.errno == errno.EXFULL:
-                raise KernelError(what, "all 1023 ports of the bridge are taken") from error
-            raise KernelError(what) from error
-
-    def bring_up(self, tap: bytes) -> None:
-        """Set `tap` up, and read back that it is."""
-        try:
-            flags = self._flags(tap)
-        except OSError as error:
-            raise KernelError(f"failed to get interface flags for `{printable(tap)}': {reason(error)}") from error
-        try:
-            self._ioctl(SIOCSIFFLAGS, _FLAGS.pack(tap, flags | IFF_UP))
-            if not self._flags(tap) & IFF_UP:
-                raise OSError(errno.EIO, "the kernel did not set what was asked")
-        except OSError as error:
-            raise KernelError(f"failed to bring up interface `{printable(tap)}': {reason(error)}") from error
-
-    def master_of(self, tap: bytes) -> int:
-        """Return the index of the bridge that `tap` is a port of, 0 if of none.  No ioctl tells; netlink does."""
-        try:
-            link = self._links.get(self._integer(SIOCGIFINDEX, tap))
-        except OSError as error:
-            raise KernelError(f"failed to read back the bridge of `{printable(tap)}': {reason(error)}") from error
-        return link.master if link is not None else 0
-
-    def _integer(self, command: int, name: bytes) -> int:
-        value: int = _INTEGER.unpack(self._ioctl(command, _INTEGER.pack(name, 0)))[1]
-        return value
-
-    def _flags(self, name: bytes) -> int:
-        flags: int = _FLAGS.unpack(self._ioctl(SIOCGIFFLAGS, _FLAGS.pack(name, 0)))[1]
-        return flags
-
-    def _ioctl(self, command: int, request: bytes) -> bytes:
-        return ioctl(self._socket.fileno(), command, request)
+def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge:
+    what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
+    if error.errno == errno.EOPNOTSUPP:
+        return NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them")
+    if error.errno == errno.EXFULL:
+        return KernelError(what, "all 1023 ports of the bridge are taken")
+    return KernelError(what)

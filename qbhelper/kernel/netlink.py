@@ -1,95 +1,58 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The few rtnetlink messages that every brokered port needs (rtnetlink(7), linux/if_link.h).
+"""The few rtnetlink requests that every port needs, and the kernel's announcements (rtnetlink(7)).
 
-pyroute2 does the rest of netlink.  Not these: each port means one message out and some seven events in,
-and it decodes an event in the time that making a whole port takes.
+pyroute2 does the rest of netlink.  Not these: QEMU waits for them, and for each port some seven events come
+in, of which pyroute2 decodes one in the time that making a whole port takes.
 """
 
 import errno
 import os
-import struct
 from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET
 from _socket import socket as Socket  # noqa: N812
+
+from qbhelper.kernel.message import (
+    HALF,
+    IFF_UP,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NO_STATISTICS,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    RTM_SETLINK,
+    Link,
+    by_name,
+    error_in,
+    ifinfo,
+    messages,
+    pack,
+    parse_link,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Final
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
 SO_RCVBUFFORCE = 33
 
-NLMSG_ERROR = 2
-NLMSG_DONE = 3
-RTM_NEWLINK = 16
-RTM_DELLINK = 17
-RTM_GETLINK = 18
-NLM_F_REQUEST = 0x1
-NLM_F_ACK = 0x4
-NLM_F_DUMP = 0x300
-
-IFLA_IFNAME = 3
-IFLA_MASTER = 10
-IFLA_LINKINFO = 18
-IFLA_IFALIAS = 20
-IFLA_INFO_KIND = 1
-IFLA_INFO_DATA = 2
-IFLA_TUN_OWNER = 1
-IFLA_TUN_GROUP = 2
-IFLA_TUN_PERSIST = 6
-
-_HEADER = struct.Struct("=IHHII")
-_IFINFO = struct.Struct("=BxHiII")
-_ATTRIBUTE = struct.Struct("=HH")
-HALF = "the kernel sent half a netlink message"
-_TYPE_MASK = 0x3FFF
-"""Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
 _RECEIVE = 1 << 18
 """Bytes; larger than any single read of a dump that the kernel makes."""
 _EVENT_BUFFER = 8 << 20
 """Bytes of link events that may wait while we make ports."""
 
 
-class Link:
-    """An interface as the kernel describes it in one message.
-
-    index; name; alias, empty if none; master: index of its bridge, 0 if none; kind, as `tun` or `bridge`;
-    owner, group: uid and gid that a TAP was given to, None if none; persistent; gone: the message says it is no more.
-    """
-
-    __slots__ = ("alias", "gone", "group", "index", "kind", "master", "name", "owner", "persistent")
-
-    def __init__(
-        self,
-        *,
-        index: int,
-        name: bytes,
-        alias: bytes,
-        master: int,
-        kind: bytes,
-        owner: int | None,
-        group: int | None,
-        persistent: bool,
-        gone: bool,
-    ) -> None:
-        self.index: Final = index
-        self.name: Final = name
-        self.alias: Final = alias
-        self.master: Final = master
-        self.kind: Final = kind
-        self.owner: Final = owner
-        self.group: Final = group
-        self.persistent: Final = persistent
-        self.gone: Final = gone
-
-
 class Links:
     """Requests about interfaces, each answered before the call returns.  Errors are OSError, as the kernel has them."""
 
-    __slots__ = ("_sequence", "_socket")
+    __slots__ = ("_buffer", "_sequence", "_socket")
 
     def __init__(self) -> None:
+        # Once: a buffer of this size for each answer would be mapped into memory anew each time.
+        self._buffer = memoryview(bytearray(_RECEIVE))
         self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
         self._socket.bind((0, 0))
         self._sequence = 0
@@ -98,76 +61,97 @@ class Links:
         """Close the socket."""
         self._socket.close()
 
-    def set_alias(self, index: int, alias: bytes) -> None:
-        """Set the alias (at most 255 bytes) of an interface."""
-        self._ask(RTM_NEWLINK, NLM_F_ACK, _ifinfo(index) + _attribute(IFLA_IFALIAS, alias))
-
-    def delete(self, index: int) -> None:
-        """Delete an interface, whoever holds it open."""
-        self._ask(RTM_DELLINK, NLM_F_ACK, _ifinfo(index))
-
-    def get(self, index: int) -> Link | None:
-        """Describe one interface; None if it is gone."""
-        try:
-            found = self._ask(RTM_GETLINK, 0, _ifinfo(index))
-        except OSError as error:
-            if error.errno == errno.ENODEV:
-                return None
-            raise
-        return found[0]
-
     def find(self, name: bytes) -> Link | None:
         """Describe the interface of this name, or altname; None if there is none.
 
         Not by ioctl: with CAP_NET_ADMIN that would have the kernel load a module called netdev-NAME.
         """
+        return self._one(by_name(name) + NO_STATISTICS)
+
+    def get(self, index: int) -> Link | None:
+        """Describe one interface; None if it is gone."""
+        return self._one(ifinfo(index) + NO_STATISTICS)
+
+    def dump(self) -> list[Link]:
+        """Describe every interface of the network namespace."""
+        return self._ask((RTM_GETLINK, NLM_F_DUMP, ifinfo(0) + NO_STATISTICS))
+
+    def set(self, name: bytes, *attributes: bytes) -> None:
+        """Give an interface these attributes, packed by `attribute`."""
+        self._ask((RTM_SETLINK, NLM_F_ACK, by_name(name, *attributes)))
+
+    def set_up(self, name: bytes, before: bytes, with_it: bytes) -> Link:
+        """Give an interface the attributes `before`, then set it up, and give it those `with_it`.
+
+        Returns what has become of it.  All in one round trip, yet not one message: older kernels would set it up
+        before it is on its bridge, and a TAP would hold frames of the host's own when its guest begins to read.
+        """
+        return self._ask(
+            (RTM_SETLINK, 0, by_name(name, before)),
+            (RTM_SETLINK, 0, by_name(name, with_it, flags=IFF_UP)),
+            (RTM_GETLINK, 0, by_name(name) + NO_STATISTICS),
+        )[0]
+
+    def delete(self, index: int) -> None:
+        """Delete an interface, whoever holds it open."""
+        self._ask((RTM_DELLINK, NLM_F_ACK, ifinfo(index)))
+
+    def _one(self, body: bytes) -> Link | None:
         try:
-            found = self._ask(RTM_GETLINK, 0, _ifinfo(0) + _attribute(IFLA_IFNAME, name + b"\0"))
+            return self._ask((RTM_GETLINK, 0, body))[0]
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
             raise
-        return found[0]
 
-    def dump(self) -> list[Link]:
-        """Describe every interface of the network namespace."""
-        return self._ask(RTM_GETLINK, NLM_F_DUMP, _ifinfo(0))
+    def _ask(self, *questions: "tuple[int, int, bytes]") -> list[Link]:
+        """Send questions (type, flags, body) together, and return the answer to the last.
 
-    def _ask(self, kind: int, flags: int, body: bytes) -> list[Link]:
-        self._sequence += 1
-        length = _HEADER.size + len(body)
-        self._socket.send(_HEADER.pack(length, kind, NLM_F_REQUEST | flags, self._sequence, 0) + body)
+        Raises the error of the first that has one.
+        """
+        first, last = self._sequence + 1, self._sequence + len(questions)
+        self._sequence = last
+        is_dump = questions[-1][1] == NLM_F_DUMP
+        numbered = enumerate(questions, first)
+        self._socket.send(b"".join([pack(kind, flags, number, body) for number, (kind, flags, body) in numbered]))
         links: list[Link] = []
+        problem = 0
+        for kind, number, payload in self._answers():
+            if number < first:
+                continue  # the rest of an answer that somebody stopped waiting for
+            if kind == NLMSG_ERROR:
+                problem = problem or error_in(payload)
+            elif kind != NLMSG_DONE:
+                links.append(parse_link(payload, gone=False))
+                if is_dump:
+                    continue
+            if number == last:
+                break
+        if problem:
+            raise OSError(problem, os.strerror(problem))
+        return links
+
+    def _answers(self) -> "Iterator[tuple[int, int, bytes]]":
         while True:
-            data = self._socket.recv(_RECEIVE)
+            data = bytes(self._buffer[: self._socket.recv_into(self._buffer)])
             if not data:
                 raise OSError(errno.EBADMSG, HALF)
-            for answer, sequence, payload in _messages(data):
-                if sequence != self._sequence:
-                    continue  # the rest of an answer that somebody stopped waiting for
-                if answer == NLMSG_ERROR:
-                    code = struct.unpack_from("=i", payload)[0]
-                    if code:
-                        raise OSError(-code, os.strerror(-code))
-                    return links
-                if answer == NLMSG_DONE:
-                    return links
-                links.append(_parse_link(payload, gone=False))
-                if not flags & NLM_F_DUMP:
-                    return links
+            yield from messages(data)
 
 
 class LinkEvents:
     """The kernel's announcements of changes to interfaces (RTNLGRP_LINK).
 
-    `needle`: bytes without which an announcement is of no interest.  Most are not, and looking for it costs a
-    hundredth of decoding.
+    `needle`: bytes without which an announcement is of no interest; `boring`: bytes with any of which it is of
+    none.  Most are boring, and looking for bytes takes a hundredth of decoding.
     """
 
-    __slots__ = ("_needle", "_socket")
+    __slots__ = ("_boring", "_buffer", "_needle", "_socket")
 
-    def __init__(self, needle: bytes) -> None:
+    def __init__(self, needle: bytes, boring: tuple[bytes, ...]) -> None:
+        self._buffer = memoryview(bytearray(_RECEIVE))
         self._needle = needle
+        self._boring = boring
         self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
         self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, _EVENT_BUFFER)
         self._socket.bind((0, RTMGRP_LINK))
@@ -181,77 +165,15 @@ class LinkEvents:
         links: list[Link] = []
         while True:
             try:
-                data = self._socket.recv(_RECEIVE, MSG_DONTWAIT)
+                data = bytes(self._buffer[: self._socket.recv_into(self._buffer, 0, MSG_DONTWAIT)])
             except BlockingIOError:
                 return links
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     return None
                 raise
-            if self._needle not in data:
+            if self._needle not in data or any(bytes_ in data for bytes_ in self._boring):
                 continue
-            for kind, _, payload in _messages(data):
+            for kind, _, payload in messages(data):
                 if kind in (RTM_NEWLINK, RTM_DELLINK):
-                    links.append(_parse_link(payload, gone=kind == RTM_DELLINK))
-
-
-def _ifinfo(index: int) -> bytes:
-    return _IFINFO.pack(0, 0, index, 0, 0)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _messages(data: bytes) -> "Iterator[tuple[int, int, memoryview]]":
-    """Yield type, sequence number and payload of each message in one read."""
-    view = memoryview(data)
-    while len(view) >= _HEADER.size:
-        length, kind, _, sequence, _ = _HEADER.unpack_from(view)
-        if not _HEADER.size <= length <= len(view):
-            raise OSError(errno.EBADMSG, HALF)
-        yield kind, sequence, view[_HEADER.size : length]
-        view = view[length + -length % 4 :]
-
-
-def _attributes(view: memoryview) -> "dict[int, memoryview]":
-    found: dict[int, memoryview] = {}
-    while len(view) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(view)
-        if not _ATTRIBUTE.size <= length <= len(view):
-            raise OSError(errno.EBADMSG, HALF)
-        found[kind & _TYPE_MASK] = view[_ATTRIBUTE.size : length]
-        view = view[length + -length % 4 :]
-    return found
-
-
-def _parse_link(payload: memoryview, *, gone: bool) -> Link:
-    try:
-        return _unpack_link(payload, gone=gone)
-    except struct.error as error:
-        raise OSError(errno.EBADMSG, HALF) from error
-
-
-def _unpack_link(payload: memoryview, *, gone: bool) -> Link:
-    index: int = _IFINFO.unpack_from(payload)[2]
-    attributes = _attributes(payload[_IFINFO.size :])
-    about = _attributes(attributes.get(IFLA_LINKINFO, memoryview(b"")))
-    kind = _text(about.get(IFLA_INFO_KIND))
-    tun = _attributes(about[IFLA_INFO_DATA]) if kind == b"tun" and IFLA_INFO_DATA in about else {}
-    master = attributes.get(IFLA_MASTER)
-    owner, group = tun.get(IFLA_TUN_OWNER), tun.get(IFLA_TUN_GROUP)
-    return Link(
-        index=index,
-        name=_text(attributes.get(IFLA_IFNAME)),
-        alias=_text(attributes.get(IFLA_IFALIAS)),
-        master=struct.unpack("=I", master)[0] if master is not None else 0,
-        kind=kind,
-        owner=struct.unpack("=I", owner)[0] if owner is not None else None,
-        group=struct.unpack("=I", group)[0] if group is not None else None,
-        persistent=bytes(tun.get(IFLA_TUN_PERSIST, b"\0")) != b"\0",
-        gone=gone,
-    )
-
-
-def _text(value: memoryview | None) -> bytes:
-    return bytes(value).rstrip(b"\0") if value is not None else b""
+                    links.append(parse_link(payload, gone=kind == RTM_DELLINK))

@@ -236,7 +236,7 @@ static void keep_only_the_socket(int fd)
 static void reset_limits(void)
 {
 	static const struct {
-		__rlimit_resource_t resource;
+		int resource;
 		const char *name;
 		rlim_t wanted, least;
 	} limits[] = {

@@ -31,7 +31,7 @@ STANDALONE = "qbhelper standalone, setuid"
 FILE_CAPABILITY = "qbhelper standalone, file capability"
 INTERPRETER = "python3 -I -S -c pass"
 NATIVE = "qbhelper, native part alone (usage error)"
-NOTHING = "a C program that does nothing"
+NOTHING = "a C program that does nothing (cc, its libc)"
 COLD = "qbhelperd from its start to the first answer"
 
 Series = list[float]

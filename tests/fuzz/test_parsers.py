@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qbhelper import wire
 from qbhelper.errors import AccessListError, QbError
-from qbhelper.kernel import netlink
+from qbhelper.kernel import message
 from qbhelper.lease import Lease, parse_alias
 from qbhelper.policy import access_list
 from qbhelper.policy.access_list import Include, Rule
@@ -163,16 +163,16 @@ MESSAGE = struct.pack("=IHHII", 16 + len(LINK), 16, 0, 1, 0) + LINK
 def test_a_netlink_message_is_understood_or_an_error(data: bytes) -> None:
     """No message makes the parser loop, read behind its end, or raise anything but OSError and struct.error."""
     with suppress(OSError, struct.error):
-        for _, _, payload in netlink._messages(data):
-            link = netlink._parse_link(payload, gone=False)
+        for _, _, payload in message.messages(data):
+            link = message.parse_link(payload, gone=False)
             assert isinstance(link.alias, bytes)
 
 
 def test_a_whole_netlink_message_is_understood() -> None:
     """The message that the others are made from is a TAP with a lease."""
-    ((kind, sequence, payload),) = netlink._messages(MESSAGE)
-    link = netlink._parse_link(payload, gone=False)
-    assert (kind, sequence) == (netlink.RTM_NEWLINK, 1)
+    ((kind, sequence, payload),) = message.messages(MESSAGE)
+    link = message.parse_link(payload, gone=False)
+    assert (kind, sequence) == (message.RTM_NEWLINK, 1)
     assert (link.name, link.kind, link.alias, link.master) == (b"tap0", b"tun", ALIAS, 2)
     assert (link.owner, link.group, link.persistent) == (0, None, True)
 

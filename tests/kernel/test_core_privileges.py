@@ -24,7 +24,7 @@ def held_at(way: Way, step: traced.Step) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("openat", "/dev/net/tun"), ("ioctl", "TUNSETIFF"), ("ioctl", "SIOCBRADDIF")],
+    [("openat", "/dev/net/tun"), ("ioctl", "TUNSETIFF"), ("sendto", "IFLA_MASTER")],
     ids=["opening", "creating", "attaching"],
 )
 def test_while_it_works_the_core_has_one_capability(lent: Way, name: str, text: str) -> None:
@@ -90,7 +90,7 @@ def test_no_file_of_the_callers_is_opened_for_writing(lent: Way) -> None:
 
 def test_a_stop_and_a_start_change_nothing(lent: Way) -> None:
     """A caller may stop its own helper where it likes: the port is the same when it goes on."""
-    attach = traced.find(lent.helper, "ioctl", "SIOCBRADDIF")
+    attach = traced.find(lent.helper, "sendto", "IFLA_MASTER")
     with traced.stopped_at(lent.helper, attach.name, str(attach.nth)) as run:
         run.wait_until_stopped()
         assert len(world.ports("br0")) == 1

@@ -3,6 +3,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,8 +12,6 @@ from tests.kernel.ways import Way, refused, taps
 from tests.support import world
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.redistributors_should_skip, pytest.mark.usefixtures("br0")]
-
-CHANGED = "failed to add interface `tap0' to bridge `br0': the bridge changed meanwhile; try again"
 
 
 def rename(name: str, to: str) -> None:
@@ -33,84 +32,70 @@ def no_other_bridges() -> Iterator[None]:
         subprocess.run(["ip", "link", "del", name], stderr=subprocess.DEVNULL, check=False)
 
 
-def step(way: Way, text: str) -> str:
-    """The number of the ioctl whose words contain `text`."""
-    return str(traced.find(way.helper, "ioctl", text).nth)
+FOUND = ("openat", "/dev/net/tun")
+"""The first step after the bridge was found."""
+CREATED = ("ioctl", "TUNSETIFF")
+ATTACHED = ("sendto", "IFLA_MASTER")
 
 
-FOUND = "TUNGETFEATURES"
-"""The first ioctl after the bridge was found."""
+@contextmanager
+def held_after(way: Way, which: tuple[str, str]) -> Iterator[traced.Stopped]:
+    """A run that stands still since it has taken one of the steps above."""
+    step = traced.find(way.helper, *which)
+    with traced.stopped_at(way.helper, step.name, str(step.nth)) as run:
+        run.wait_until_stopped()
+        yield run
 
 
-@pytest.mark.parametrize("after", [FOUND, "TUNSETIFF", "SIOCSIFHWADDR"])
-def test_a_bridge_that_goes_away_is_a_refusal(lent: Way, after: str) -> None:
+@pytest.mark.parametrize("after", [FOUND, CREATED], ids=["found", "created"])
+def test_a_bridge_that_goes_away_is_a_refusal(lent: Way, after: tuple[str, str]) -> None:
     """Deleted after it was found, before the TAP is attached: the step that needs it says so."""
-    with traced.stopped_at(lent.helper, "ioctl", step(lent, after)) as run:
-        run.wait_until_stopped()
+    with held_after(lent, after) as run:
         delete("br0")
-        refused(run.finish(), "failed to ")
+        refused(run.finish(), "failed to add interface `tap0' to bridge `br0': ")
 
 
-def test_a_bridge_that_goes_away_with_its_port_is_a_refusal(lent: Way) -> None:
-    """Deleted after the TAP was attached: the TAP is on no bridge, so it is not handed over."""
-    with traced.stopped_at(lent.helper, "ioctl", step(lent, "SIOCSIFFLAGS")) as run:
-        run.wait_until_stopped()
-        delete("br0")
-        assert refused(run.finish()) == CHANGED
-
-
-@pytest.mark.parametrize("after", [FOUND, "TUNSETIFF"])
-def test_a_bridge_that_takes_the_name_of_an_allowed_one_gets_no_port(lent: Way, after: str) -> None:
-    """Another bridge slips under the name between decision and attaching: the caller gets no place on it."""
+@pytest.mark.parametrize("after", [FOUND, CREATED], ids=["found", "created"])
+def test_a_bridge_that_takes_the_name_of_an_allowed_one_gets_no_port(lent: Way, after: tuple[str, str]) -> None:
+    """Another bridge slips under the name between decision and attaching: the port is where it was allowed."""
     world.run("ip", "link", "add", "secret", "type", "bridge")
-    with traced.stopped_at(lent.helper, "ioctl", step(lent, after)) as run:
-        run.wait_until_stopped()
+    with held_after(lent, after) as run:
         rename("br0", "moved")
         rename("secret", "br0")
-        assert refused(run.finish()) == CHANGED
-    assert world.ports("br0") == world.ports("moved") == frozenset()
+        with run.finish() as outcome:
+            assert outcome.granted, outcome
+            assert world.ports("moved") == {outcome.tap().name}
+            assert world.ports("br0") == frozenset()
 
 
 def test_a_bridge_that_is_renamed_after_attaching_keeps_its_port(lent: Way) -> None:
     """It is the bridge that the access list allowed, whatever it is called now."""
-    with traced.stopped_at(lent.helper, "ioctl", step(lent, "SIOCBRADDIF")) as run:
-        run.wait_until_stopped()
+    with held_after(lent, ATTACHED) as run:
         rename("br0", "moved")
         with run.finish() as outcome:
             assert outcome.granted, outcome
             assert world.ports("moved") == {outcome.tap().name}
 
 
-def test_names_that_are_swapped_and_swapped_back_deceive_nobody(lent: Way) -> None:
-    """The other bridge has the name only while the TAP is attached: it is noticed all the same."""
-    world.run("ip", "link", "add", "secret", "type", "bridge")
-    found, attached = int(step(lent, FOUND)), int(step(lent, "SIOCBRADDIF"))
-    with traced.stopped_at(lent.helper, "ioctl", f"{found}..{attached}+{attached - found}") as run:
-        run.wait_until_stopped()
-        rename("br0", "moved")
-        rename("secret", "br0")
-        run.go_on()
-        run.wait_until_stopped()
-        rename("br0", "secret")
-        rename("moved", "br0")
-        outcome = run.finish()
-        assert world.ports("secret") == frozenset()
-        assert refused(outcome) == CHANGED
+def test_a_tap_whose_name_changes_hands_is_a_refusal(lent: Way) -> None:
+    """Renamed between creation and attaching: no other interface of that name is attached in its place."""
+    with held_after(lent, CREATED) as run:
+        (tap,) = taps()
+        rename(tap, "elsewhere")
+        refused(run.finish(), "failed to ")
+        assert world.ports("br0") == frozenset()
 
 
 def test_an_access_list_that_changes_meanwhile_was_read_once(lent: Way) -> None:
     """The verdict is of the file as it was when it was read, and never of a mixture."""
-    read = traced.find(lent.helper, "ioctl", FOUND)
-    with traced.stopped_at(lent.helper, read.name, str(read.nth)) as run:
-        run.wait_until_stopped()
+    with held_after(lent, FOUND) as run:
         world.write_access_list("deny all\n")
         assert run.finish().granted
 
 
 def test_a_tap_that_is_deleted_meanwhile_is_a_refusal(lent: Way) -> None:
     """Somebody with the right to do it deletes the TAP before it is attached: there is nothing to hand over."""
-    with traced.stopped_at(lent.helper, "ioctl", step(lent, "TUNSETIFF")) as run:
-        run.wait_until_stopped()
+    with held_after(lent, CREATED) as run:
         (tap,) = taps()
         delete(tap)
         refused(run.finish(), "failed to ")

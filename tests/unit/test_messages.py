@@ -10,7 +10,8 @@ import pytest
 from qbhelper import dialect, grant, sources
 from qbhelper.errors import QbError
 from qbhelper.kernel.link import Bridge, Network
-from qbhelper.kernel.tap import Tap, _how_to_open
+from qbhelper.kernel.message import Link
+from qbhelper.kernel.tap import _how_to_open
 from qbhelper.policy.access_list import AccessList, Rule
 from qbhelper.policy.decision import Place
 from qbhelper.request import Caller, Request
@@ -26,13 +27,9 @@ class OneBridge(Network):
         """Whatever the name, the one bridge."""
         return self._only
 
-    def master_of(self, tap: bytes) -> int:
-        """Every TAP is on another bridge than it should be."""
-        return 99
-
 
 ALICE = Caller(1000, 1000, ())
-BR0 = Bridge(7, b"br0")
+BR0 = Bridge(7, b"br0", 1500, True)
 ALLOW = Rule(True, b"br0", Place("/etc/qemu/bridge.conf", 1))
 DENY = Rule(False, None, Place("/etc/qemu/alice.conf", 4))
 
@@ -41,6 +38,23 @@ def decide(bridge: Bridge | None, *rules: Rule) -> None:
     """Decide on Alice's wish for br0."""
     policy = AccessList("/etc/qemu/bridge.conf", rules)
     grant._decide(Request(b"br0", False), ALICE, policy, OneBridge(bridge))
+
+
+def port(*, master: int, up: bool) -> Link:
+    """A TAP as the kernel describes it."""
+    return Link(
+        index=8,
+        name=b"tap0",
+        alias=b"",
+        master=master,
+        kind=b"tun",
+        mtu=1500,
+        up=up,
+        owner=0,
+        group=None,
+        persistent=False,
+        gone=False,
+    )
 
 
 CASES: dict[str, tuple[Callable[[], object], str]] = {
@@ -65,9 +79,13 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
             "`ip link show type bridge' lists the bridges of this network namespace"
         ),
     ),
-    "changed": (
-        lambda: grant._verify(Tap(-1, b"tap0"), BR0, OneBridge(None)),
-        "failed to add interface `tap0' to bridge `br0': the bridge changed meanwhile; try again",
+    "elsewhere": (
+        lambda: grant._verify(port(master=99, up=True), BR0),
+        "failed to add interface `tap0' to bridge `br0': the kernel has put it elsewhere; try again",
+    ),
+    "down": (
+        lambda: grant._verify(port(master=7, up=False), BR0),
+        "failed to bring up interface `tap0': the kernel did not do it; the kernel's log (dmesg) may say more",
     ),
     "unknown word": (
         lambda: dialect.parse(["--help"]),
@@ -121,7 +139,7 @@ def test_a_bridge_that_is_hidden_is_denied_as_one_that_is_there() -> None:
 def test_an_altname_is_judged_by_the_name_of_the_bridge() -> None:
     """The rule for the canonical name decides, whatever the bridge was called by."""
     with pytest.raises(QbError, match="access denied"):
-        decide(Bridge(7, b"br-mgmt"), ALLOW)
+        decide(Bridge(7, b"br-mgmt", 1500, True), ALLOW)
 
 
 def test_an_unreadable_access_list_says_how_to_make_it_readable() -> None:

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What rtnetlink messages about interfaces look like (rtnetlink(7), linux/if_link.h, linux/netlink.h)."""
+
+import errno
+import struct
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Final
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+RTM_NEWLINK = 16
+RTM_DELLINK = 17
+RTM_GETLINK = 18
+RTM_SETLINK = 19
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP = 0x300
+
+IFF_UP = 0x1
+
+IFLA_ADDRESS = 1
+IFLA_IFNAME = 3
+IFLA_MTU = 4
+IFLA_MASTER = 10
+IFLA_LINKINFO = 18
+IFLA_IFALIAS = 20
+IFLA_EXT_MASK = 29
+RTEXT_FILTER_SKIP_STATS = 0x8
+IFLA_INFO_KIND = 1
+IFLA_INFO_DATA = 2
+IFLA_TUN_OWNER = 1
+IFLA_TUN_GROUP = 2
+IFLA_TUN_PI = 4
+IFLA_TUN_VNET_HDR = 5
+IFLA_TUN_PERSIST = 6
+
+_HEADER = struct.Struct("=IHHII")
+_IFINFO = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+_NUMBER = struct.Struct("=I")
+_ERROR = struct.Struct("=i")
+HALF = "the kernel sent half a netlink message"
+_TYPE_MASK = 0x3FFF
+"""Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+
+
+class Link:
+    """An interface as the kernel describes it in one message.
+
+    index; name; alias, empty if none; master: index of its bridge, 0 if none; kind, as `tun` or `bridge`;
+    mtu (bytes); up: whether it was set up; owner, group: uid and gid that a TAP was given to, None if none;
+    persistent; gone: the message says it is no more.
+    """
+
+    __slots__ = ("alias", "gone", "group", "index", "kind", "master", "mtu", "name", "owner", "persistent", "up")
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        name: bytes,
+        alias: bytes,
+        master: int,
+        kind: bytes,
+        mtu: int,
+        up: bool,
+        owner: int | None,
+        group: int | None,
+        persistent: bool,
+        gone: bool,
+    ) -> None:
+        self.index: Final = index
+        self.name: Final = name
+        self.alias: Final = alias
+        self.master: Final = master
+        self.kind: Final = kind
+        self.mtu: Final = mtu
+        self.up: Final = up
+        self.owner: Final = owner
+        self.group: Final = group
+        self.persistent: Final = persistent
+        self.gone: Final = gone
+
+
+def tap_of(owner: int, *, vnet_header: bool) -> bytes:
+    """Return what stands in every announcement of a TAP of `owner`'s, of no group's and not persistent.
+
+    As tun_fill_info() in drivers/net/tun.c puts it down; longer than anything that a holder could write there.
+    """
+    return (
+        attribute(IFLA_TUN_OWNER, owner)
+        + attribute(IFLA_TUN_PI, b"\0")
+        + attribute(IFLA_TUN_VNET_HDR, bytes([vnet_header]))
+        + attribute(IFLA_TUN_PERSIST, b"\0")
+    )
+
+
+def attribute(kind: int, value: bytes | int) -> bytes:
+    """Return one attribute as it travels; a number is 32 bits wide."""
+    if isinstance(value, int):
+        value = value.to_bytes(4, sys.byteorder)
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+NO_STATISTICS = attribute(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
+
+
+def ifinfo(index: int, flags: int = 0) -> bytes:
+    """Return what each request begins with: the interface that it is about, and flags to set."""
+    return _IFINFO.pack(0, 0, index, flags, flags)
+
+
+def by_name(name: bytes, *attributes: bytes, flags: int = 0) -> bytes:
+    """Return the body of a request about the interface of this name, or altname."""
+    return ifinfo(0, flags) + attribute(IFLA_IFNAME, name + b"\0") + b"".join(attributes)
+
+
+def pack(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """Return a request."""
+    return _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | flags, sequence, 0) + body
+
+
+def messages(data: bytes) -> "Iterator[tuple[int, int, bytes]]":
+    """Yield type, sequence number and payload of each message in one read.  Raises OSError as `parse_link`."""
+    start, end = 0, len(data)
+    while end - start >= _HEADER.size:
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data, start)
+        if not _HEADER.size <= length <= end - start:
+            raise OSError(errno.EBADMSG, HALF)
+        yield kind, sequence, data[start + _HEADER.size : start + length]
+        start += length + -length % 4
+
+
+def _attributes(data: bytes, start: int = 0) -> "dict[int, bytes]":
+    """Return the attributes that stand in `data` from `start` on.  No Python is run more often than this loop."""
+    found: dict[int, bytes] = {}
+    unpack, end = _ATTRIBUTE.unpack_from, len(data)
+    while end - start >= 4:
+        length, kind = unpack(data, start)
+        if not 4 <= length <= end - start:
+            raise OSError(errno.EBADMSG, HALF)
+        found[kind & _TYPE_MASK] = data[start + 4 : start + length]
+        start += length + -length % 4
+    return found
+
+
+def parse_link(payload: bytes, *, gone: bool) -> Link:
+    """Return the interface that a message describes.  Raises OSError (EBADMSG) for half a message."""
+    try:
+        return _unpack_link(payload, gone=gone)
+    except struct.error as error:
+        raise OSError(errno.EBADMSG, HALF) from error
+
+
+def _unpack_link(payload: bytes, *, gone: bool) -> Link:
+    index, flags = _IFINFO.unpack_from(payload)[2:4]
+    attributes = _attributes(payload, _IFINFO.size)
+    about = _attributes(attributes.get(IFLA_LINKINFO, b""))
+    kind = about.get(IFLA_INFO_KIND, b"").rstrip(b"\0")
+    tun = _attributes(about.get(IFLA_INFO_DATA, b"")) if kind == b"tun" else {}
+    owner, group = tun.get(IFLA_TUN_OWNER), tun.get(IFLA_TUN_GROUP)
+    return Link(
+        index=index,
+        name=attributes.get(IFLA_IFNAME, b"").rstrip(b"\0"),
+        alias=attributes.get(IFLA_IFALIAS, b"").rstrip(b"\0"),
+        master=_number(attributes.get(IFLA_MASTER, bytes(4))),
+        kind=kind,
+        mtu=_number(attributes.get(IFLA_MTU, bytes(4))),
+        up=bool(flags & IFF_UP),
+        owner=None if owner is None else _number(owner),
+        group=None if group is None else _number(group),
+        persistent=tun.get(IFLA_TUN_PERSIST, b"\0") != b"\0",
+        gone=gone,
+    )
+
+
+def error_in(payload: bytes) -> int:
+    """Return the errno in the payload of an NLMSG_ERROR; 0 if it tells of success."""
+    code: int = _ERROR.unpack_from(payload)[0]
+    return -code
+
+
+def _number(value: bytes) -> int:
+    number: int = _NUMBER.unpack(value)[0]
+    return number
