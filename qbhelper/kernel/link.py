@@ -76,9 +76,9 @@ class Network:
         label = attribute(
             IFLA_IFALIAS, alias or b""
         )  # last: the broker looks at what the kernel tells of labelled TAPs
-        if not bridge.is_bridge:  # there are other things with ports, and the access list speaks of bridges
-            raise _failed_to_add(tap, bridge, OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)))
         try:
+            if not bridge.is_bridge:  # there are other things with ports, and the access list speaks of bridges
+                raise _no_bridge()
             return self._links.set_up(tap, b"".join(steps), label)
         except OSError as error:
             raise self._explain(tap, bridge, (*steps, label), error) from error
@@ -99,7 +99,7 @@ class Network:
             )
         if problem := self._problem(tap, address):
             return KernelError(f"failed to set MAC address of device `{name}': {reason(problem)}")
-        if problem := self._problem(tap, master):
+        if problem := self._problem(tap, master) if bridge.is_bridge else _no_bridge():
             return _failed_to_add(tap, bridge, problem)
         if problem := self._problem(tap, label):
             return KernelError(f"failed to set the alias of `{name}': {reason(problem)}")
@@ -111,6 +111,10 @@ class Network:
         except OSError as error:
             return error
         return None
+
+
+def _no_bridge() -> OSError:
+    return OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge:

@@ -92,14 +92,16 @@ static void open_standard_fds(void)
 
 static void reset_signals(void)
 {
+	/* Ignored: Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE shall be an error to
+	 * report, not a death without a word; and our message must not stop us (stty tostop). */
+	static const int ignored[] = { SIGINT, SIGPIPE, SIGXFSZ, SIGTTOU };
+	static const char as_new[64];	/* more than struct sigaction of any kernel; SIG_DFL is 0 */
 	sigset_t none;
 
-	for (int number = 1; number < NSIG; number++) {
-		/* Ignored: Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE shall be an
-		 * error to report, not a death without a word; and our message must not stop us (stty tostop). */
-		bool ignore = number == SIGINT || number == SIGPIPE || number == SIGXFSZ || number == SIGTTOU;
-		signal(number, ignore ? SIG_IGN : SIG_DFL);	/* SIGKILL and SIGSTOP can't be set, and need not */
-	}
+	for (int number = 1; number < _NSIG; number++)	/* signal(2) of a C library keeps some for itself */
+		syscall(SYS_rt_sigaction, number, as_new, NULL, _NSIG / 8);	/* SIGKILL and SIGSTOP need not */
+	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+		signal(ignored[i], SIG_IGN);
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)	/* QEMU blocks SIGALRM and SIGCHLD */
 		refuse("failed to unblock signals: %s", strerror(errno));
