@@ -72,7 +72,6 @@ class _File:
         self.problems.append(Problem(self.path, line, what, hint))
 
     def _take(self, data: "Mapping[str, Any]", layout: Layout) -> None:
-        self._check_end(layout)
         self._check_form(data, layout)
         top = layout.tables[0]
         written = {word: value for word, value in data.items() if word in top.keys and word not in _HEADER_OF}
@@ -83,6 +82,7 @@ class _File:
             if isinstance(found, list) and len(found) == len(tables):  # else it is in another form, and told already
                 for table, of_rule in zip(tables, found, strict=True):
                     self._take_rule(scope, table, of_rule)
+        self._check_end(layout)
         self.rules.sort(key=lambda rule: rule.place.line)
 
     def _check_form(self, data: "Mapping[str, Any]", layout: Layout) -> None:
@@ -117,7 +117,9 @@ class _File:
         values: dict[str, Any] = {}
         for word, value in written.items():
             setting = BY_NAME.get(word)
-            line = table.keys.get(word, table.line)
+            line = table.keys.get(word)
+            if line is None:
+                continue  # in another form than ours, and told already
             if setting is None:
                 self._complain(line, f"`{printable(word[:40])}' is not known", nearest(word, names_in(scope)))
             elif scope not in setting.scopes:
