@@ -7,7 +7,8 @@
      ├── UsageError          the words on the command line are wrong: mend the program that calls
      ├── PrivilegeError      the process has not the privileges it needs: mend the installation
      ├── AccessListError     the access list can't be read completely: the administrator mends it
-     ├── AccessDenied        the access list says no: ask the administrator
+     ├── PolicyError         the policy can't be read completely, or has an error: the administrator mends it
+     ├── AccessDenied        the access list or the policy says no: ask the administrator
      ├── NoSuchBridge        the bridge is not there: create it, or name another
      ├── KernelError         the kernel refused a step: the message says which, on what
      └── HandOverError       the TAP could not be passed on: the program that called is gone or wrong
@@ -44,8 +45,39 @@ class AccessListError(QbError):
     """The access list, or a file that it includes, can't be read completely."""
 
 
+class Problem:
+    """One thing that is wrong with a policy: in which file, on which line (0: the file as a whole), and what to do."""
+
+    __slots__ = ("hint", "line", "path", "what")
+
+    def __init__(self, path: str, line: int, what: str, hint: str) -> None:
+        self.path = path
+        self.line = line
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}:{self.line}: {self.what}; {self.hint}"
+            if self.line
+            else f"{self.path}: {self.what}; {self.hint}"
+        )
+
+
+class PolicyError(QbError):
+    """The policy can't be read completely, or something in it is wrong.
+
+    The text is for callers, who may not be able to read the files: it says where, and never what stands there.
+    `problems` tells all of it, for the journal and for whoever can read them.
+    """
+
+    def __init__(self, what: str, remedy: str = "", problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(what, remedy)
+        self.problems = problems
+
+
 class AccessDenied(QbError):
-    """The access list does not allow this bridge."""
+    """The access list, or the policy, does not allow this bridge."""
 
 
 class NoSuchBridge(QbError):

@@ -4,7 +4,7 @@
 import socket
 
 from qbhelper import wire
-from qbhelper.errors import AccessDenied, AccessListError, NoSuchBridge, QbError, UsageError
+from qbhelper.errors import AccessDenied, AccessListError, NoSuchBridge, PolicyError, QbError, UsageError
 from qbhelper.wire import Code, Reply
 
 
@@ -14,7 +14,7 @@ class UnsupportedError(QbError):
 
 def code_of(error: QbError) -> Code:
     """Return what a program is told of `error`."""
-    if isinstance(error, AccessDenied | AccessListError | UsageError):
+    if isinstance(error, AccessDenied | AccessListError | PolicyError | UsageError):
         return Code.NOT_ALLOWED
     if isinstance(error, NoSuchBridge):
         return Code.NO_SUCH_BRIDGE

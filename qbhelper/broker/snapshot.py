@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""All that the access list is made of, read once with CAP_DAC_READ_SEARCH, to be judged for any caller.
+"""The policy, and all that the access list is made of, read once with CAP_DAC_READ_SEARCH, to be judged for any caller.
 
-The standalone way opens each file as its caller, and the kernel decides what exists for them.  The broker
-can't: so it walks each path once, notes what every directory and file on it asks of who passes, and then
-answers `read` for a caller as the kernel would have.  The same `access_list.load` runs over that, hence
-the same verdicts.
+The policy is the same for all.  Of an access list, the standalone way opens each file as its caller, and the
+kernel decides what exists for them.  The broker can't: so it walks each path once, notes what every directory
+and file on it asks of who passes, and then answers `read` for a caller as the kernel would have.  The same
+`access_list.load` runs over that, hence the same verdicts.
 
 `is_current` tells whether anything it has read, or has not found, has changed since.
 """
@@ -13,24 +13,35 @@ import errno
 import os
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from qbhelper.broker.permission import READ, SEARCH, Gate, gate
-from qbhelper.errors import AccessListError, reason
+from qbhelper.accounts import HostAccounts
+from qbhelper.broker.permission import Gate
+from qbhelper.broker.watch import TICK, Directory, Watch, failure, links_are_protected
+from qbhelper.errors import AccessListError, PolicyError, Problem, reason
 from qbhelper.policy import access_list
+from qbhelper.policy.rules import Policy
 from qbhelper.request import Caller
-from qbhelper.sources import ACCESS_LISTS, NOT_REGULAR, load_access_list, read_opened
+from qbhelper.sources import (
+    ACCESS_LISTS,
+    NOT_REGULAR,
+    PolicyFiles,
+    load_access_list,
+    read_opened,
+    read_policy,
+    verdicts_for,
+)
+
+if TYPE_CHECKING:
+    from qbhelper.policy.decision import Verdicts
 
 PATHS_MAX = 4096
 """Paths of access lists in all.  One caller's are bounded much lower, in policy/access_list.py."""
-SYMLINKS_MAX = 40
-"""On one path (path_resolution(7))."""
 PATH_MAX = 4096
 """Bytes of a path with its final NUL byte (linux/limits.h)."""
-_TICK = 0.02
-"""Seconds; the kernel's clock for change times has steps of up to 10 ms."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +71,28 @@ def take() -> "Snapshot":
     for _ in range(10):
         begun = time.time()
         snapshot = Snapshot()
-        if snapshot.newest_change() < begun - _TICK:
+        if snapshot.newest_change() < begun - TICK:
             break
         snapshot.close()
-        time.sleep(_TICK)
+        time.sleep(TICK)
     else:
         snapshot = Snapshot()
     return snapshot
 
 
 class Snapshot:
-    """The access lists of this host as they were when it was made."""
+    """The policy and the access lists of this host as they were when it was made."""
 
     def __init__(self) -> None:
+        self._watch = Watch(links_are_protected())
+        self._accounts = HostAccounts()
+        self._policy: Policy | None = None
+        self._policy_error: PolicyError | None = None
+        try:
+            self._policy = read_policy(_WatchedFiles(self._watch))
+        except PolicyError as error:
+            self._policy_error = error
         self._walked: dict[bytes, Walked] = {}
-        self._directories: dict[tuple[int, int], _Directory] = {}
-        self._files: dict[tuple[int, int], tuple[int, _Signature]] = {}
-        self._links_protected = _links_are_protected()
         # Breadth first, and files in turn: a file of a user's own that includes thousands takes no place from the
         # includes of others, and each path is met at the least depth that it has for anybody.
         level = list(ACCESS_LISTS)
@@ -84,35 +100,45 @@ class Snapshot:
             rounds = zip_longest(*[self._take(path) for path in level])
             level = [target for targets in rounds for target in targets if target is not None]
 
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that is wrong with the policy: for the journal, because callers are told only where."""
+        return self._policy_error.problems if self._policy_error else ()
+
+    def policy_for(self, caller: Caller) -> "Verdicts":
+        """Return what rules, as it stands for `caller`; it may be kept as long as this snapshot.
+
+        Raises PolicyError or AccessListError as standalone does.
+        """
+        if self._policy_error is not None:
+            # Each time it is raised it would grow by the frames on its way.
+            raise self._policy_error.with_traceback(None)
+        return verdicts_for(caller, self._policy, self._accounts, self._reader_for(caller))
+
     def load_for(self, caller: Caller) -> access_list.AccessList:
         """Return the access list as it stands for `caller`.  Raises AccessListError as standalone does."""
+        return load_access_list(self._reader_for(caller))
 
+    def _reader_for(self, caller: Caller) -> "access_list.Reader":
         def read(path: bytes) -> bytes:
             walked = self._walked.get(path)
             if walked is None:  # more paths than PATHS_MAX: an include that was never looked at is no include to skip
                 raise OSError(errno.EMFILE, "too many includes on this host")
             return walked.read(caller)
 
-        return load_access_list(read)
+        return read
 
     def is_current(self) -> bool:
         """Whether every file is as it was read, and every name still leads where it led."""
-        return all(_signature(fd) == signature for fd, signature in self._files.values()) and all(
-            directory.is_current() for directory in self._directories.values()
-        )
+        return self._watch.is_current()
 
     def newest_change(self) -> float:
         """Return when the file or directory that changed last did so (seconds since 1970)."""
-        changes = [signature.changed for _, signature in self._files.values()]
-        changes += [directory.changed for directory in self._directories.values()]
-        return max(changes) / 1e9
+        return self._watch.newest_change()
 
     def close(self) -> None:
         """Close what is watched."""
-        for directory in self._directories.values():
-            os.close(directory.fd)
-        for fd, _ in self._files.values():
-            os.close(fd)
+        self._watch.close()
 
     def _take(self, path: bytes) -> list[bytes]:
         """Walk `path`, and return the paths that it includes, as far as anybody would look at them."""
@@ -132,9 +158,7 @@ class Snapshot:
     def _walk(self, path: bytes) -> Walked:
         gates: list[Gate] = []
         try:
-            if len(path) >= PATH_MAX:
-                raise _error(errno.ENAMETOOLONG)
-            source = self._follow(path, gates)
+            source = self._read(path, gates)
             return Walked(tuple(gates), source)
         except PermissionError:
             # A file system that root's capabilities do not count for (NFS, FUSE), or an LSM.  Not to be taken for a
@@ -143,139 +167,40 @@ class Snapshot:
         except OSError as error:
             return Walked(tuple(gates), None, (error.errno or errno.EIO, reason(error)))
 
-    def _follow(self, path: bytes, gates: list[Gate]) -> bytes:
-        """Go along `path` as the kernel does, adding to `gates`; return what is at its end.  Raises OSError."""
-        left = path.split(b"/")[::-1]
-        here = self._directory(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        links = 0
-        while left:
-            name = left.pop()
-            if not name:
-                continue
-            gates.append(gate(here.fd, SEARCH))
-            if name == b".":
-                continue
-            fd = here.open(name)
-            status = os.fstat(fd)
-            if stat.S_ISLNK(status.st_mode):
-                links += 1
-                target = os.readlink(b"", dir_fd=fd)
-                self._watch(fd)
-                if links > SYMLINKS_MAX:
-                    raise _error(errno.ELOOP)
-                # Only the last link of a path (WALK_TRAILING in fs/namei.c): those on the way are followed for all.
-                is_last = not any(left)
-                if is_last and self._links_protected and here.is_shared() and status.st_uid != here.asks.uid:
-                    gates.append(Gate(READ, 0o400, status.st_uid, status.st_gid, ()))
-                left += target.split(b"/")[::-1]
-                if target.startswith(b"/"):
-                    here = self._directory(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-            elif stat.S_ISDIR(status.st_mode):
-                here = self._directory(fd)
-            elif left:
-                os.close(fd)
-                raise _error(errno.ENOTDIR)
-            else:
-                return self._file(fd, gates)
-        gates.append(gate(here.fd, READ))
-        raise OSError(errno.EINVAL, NOT_REGULAR)
-
-    def _file(self, fd: int, gates: list[Gate]) -> bytes:
-        """Read the file at the end of a path; keeps `fd`, to see whether it changes."""
-        fd, signature = self._watch(fd)
-        gates.append(gate(fd, READ))
+    def _read(self, path: bytes, gates: list[Gate]) -> bytes:
+        """Return the source at the end of `path`, adding to `gates`.  Raises OSError."""
+        if len(path) >= PATH_MAX:
+            raise failure(errno.ENAMETOOLONG)
+        found = self._watch.follow(path, gates)
+        if isinstance(found, Directory):
+            raise OSError(errno.EINVAL, NOT_REGULAR)
+        fd, signature = found
         if stat.S_ISSOCK(signature.mode):
-            raise _error(errno.ENXIO)  # as open(2) says
+            raise failure(errno.ENXIO)  # as open(2) says
         if not stat.S_ISREG(signature.mode):
             raise OSError(errno.EINVAL, NOT_REGULAR)
         return read_opened(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
 
-    def _watch(self, fd: int) -> "tuple[int, _Signature]":
-        """Keep `fd`, or the one of the same file that is kept already."""
-        signature = _signature(fd)
-        if signature.identity in self._files:
-            os.close(fd)
-        return self._files.setdefault(signature.identity, (fd, signature))
 
-    def _directory(self, fd: int) -> "_Directory":
-        identity = _signature(fd).identity
-        if identity in self._directories:
-            os.close(fd)
-        else:
-            self._directories[identity] = _Directory(fd)
-        return self._directories[identity]
+class _WatchedFiles(PolicyFiles):
+    """The files of the policy, each watched before it is read: so a change in between shows as one."""
 
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
 
-class _Signature(NamedTuple):
-    """What changes when a file does: its change time covers content, owner, mode and ACL (inode(7))."""
+    def read(self, directory: bytes, name: bytes) -> bytes:
+        """Return the text of a file that only root can change, and watch it; or watch that it is not there."""
+        self._follow(directory, name)
+        return super().read(directory, name)
 
-    identity: tuple[int, int]
-    mode: int
-    changed: int
-    modified: int
-    size: int
+    def names(self, directory: bytes, name: bytes) -> list[bytes]:
+        """Return the names in a directory that only root can change, and watch which they are."""
+        found = self._follow(directory, name)
+        if isinstance(found, Directory):
+            found.watch_names()
+        return super().names(directory, name)
 
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
-
-
-def _links_are_protected() -> bool:
-    """Whether a symlink in a directory like /tmp is followed only for its owner (proc_sys_fs(5))."""
-    try:
-        with open("/proc/sys/fs/protected_symlinks", "rb") as setting:
-            return setting.read(1) != b"0"
-    except FileNotFoundError:
-        return True
-
-
-def _signature(fd: int) -> _Signature:
-    status = os.fstat(fd)
-    return _Signature(
-        (status.st_dev, status.st_ino), status.st_mode, status.st_ctime_ns, status.st_mtime_ns, status.st_size
-    )
-
-
-class _Directory:
-    """A directory on some path, and where the names that were looked up in it led."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.asks = gate(fd, SEARCH)
-        self.changed = _signature(fd).changed
-        self._names: dict[bytes, tuple[int, int] | None] = {}
-
-    def is_shared(self) -> bool:
-        """Whether everybody may write to it, and only owners delete from it, as in /tmp."""
-        return os.fstat(self.fd).st_mode & 0o1002 == 0o1002
-
-    def open(self, name: bytes) -> int:
-        """Open an entry as O_PATH, and remember which file it is, or that there is none.  Raises OSError."""
-        try:
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        except OSError:
-            self._names[name] = None
-            raise
-        self._names[name] = _signature(fd).identity
-        return fd
-
-    def is_current(self) -> bool:
-        """Whether its names lead where they led.  /etc changes all day long, the names in it that count do not."""
-        changed = _signature(self.fd).changed
-        if changed == self.changed:
-            return True
-        if gate(self.fd, SEARCH) != self.asks:
-            return False
-        for name, before in self._names.items():
-            try:
-                status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-                now = (status.st_dev, status.st_ino)
-            except FileNotFoundError:
-                now = None
-            except OSError:
-                return False  # without CAP_DAC_READ_SEARCH we may not look again: read all anew
-            if now != before:
-                return False
-        if changed / 1e9 < time.time() - _TICK:  # else it could change again without its clock showing it
-            self.changed = changed
-        return True
+    def _follow(self, directory: bytes, name: bytes) -> object:
+        with suppress(OSError):  # reading will meet it, and say so
+            return self._watch.follow(directory + b"/" + name, [])
+        return None

@@ -196,7 +196,7 @@ def test_a_last_symlink_in_a_shared_directory_is_for_its_owner(
     mode: int, owner: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fs.protected_symlinks a link in /tmp leads only its owner; one in the middle of a path, everybody."""
-    monkeypatch.setattr(snapshot, "_links_are_protected", lambda: True)
+    monkeypatch.setattr(snapshot, "links_are_protected", lambda: True)
     write("bridge.conf", "include tmp/link\ninclude tmp/way/other\n")
     write("rules", "allow qa\n")
     write("other", "allow qb\n")
