@@ -9,6 +9,9 @@
      ├── AccessListError     the access list can't be read completely: the administrator mends it
      ├── PolicyError         the policy can't be read completely, or has an error: the administrator mends it
      ├── AccessDenied        the access list or the policy says no: ask the administrator
+     ├── QuotaExceeded       the caller has as many ports as the policy gives: end one, or ask the administrator
+     ├── Busy                nothing was decided: ask again
+     ├── UnsupportedError    what was asked is not to be had here
      ├── NoSuchBridge        the bridge is not there: create it, or name another
      ├── KernelError         the kernel refused a step: the message says which, on what
      └── HandOverError       the TAP could not be passed on: the program that called is gone or wrong
@@ -78,6 +81,18 @@ class PolicyError(QbError):
 
 class AccessDenied(QbError):
     """The access list, or the policy, does not allow this bridge."""
+
+
+class QuotaExceeded(QbError):
+    """The caller has as many ports as the policy gives."""
+
+
+class Busy(QbError):
+    """Nothing was decided: ask again."""
+
+
+class UnsupportedError(QbError):
+    """What was asked is not to be had here."""
 
 
 class NoSuchBridge(QbError):

@@ -1,65 +1,123 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The story: somebody asks for a port on a bridge, and gets a TAP or a refusal.
 
-Decide, create, attach, verify.  Handing the TAP over is left to whoever called: it is the
+Decide, create, count, shape, attach, verify.  Handing the TAP over is left to whoever called: it is the
 last thing that can fail.
 """
 
-from qbhelper.errors import AccessDenied, KernelError, NoSuchBridge, printable
+from qbhelper import quota
+from qbhelper.errors import AccessDenied, KernelError, NoSuchBridge, UnsupportedError, printable
 from qbhelper.kernel import tap
 from qbhelper.kernel.link import Bridge, Network
-from qbhelper.kernel.message import Link
-from qbhelper.policy.access_list import AccessList
-from qbhelper.policy.decision import Decision
-from qbhelper.request import Caller, Request
+from qbhelper.lease import Lease
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from qbhelper.kernel.message import Link
+    from qbhelper.policy.decision import Decision, Verdicts
+    from qbhelper.request import Caller, Request
 
 
-def grant(
-    request: Request, caller: Caller, policy: AccessList, network: Network, label: bytes | None = None
-) -> tap.Tap:
-    """Make the port that `caller` asks for, and return its TAP: attached to the bridge, and up.
+class Port:
+    """What was granted.
 
-    `label` becomes the interface's alias.  Raises AccessDenied, NoSuchBridge or KernelError; then nothing is left.
+    tap: to be handed over, or closed; name: its interface's; lease; decision: with the line that allowed it.
     """
-    bridge = _decide(request, caller, policy, network)
-    port = tap.create(request.vnet_header)
+
+    __slots__ = ("decision", "lease", "name", "tap")
+
+    def __init__(self, taken: tap.Tap, name: bytes, lease: Lease, decision: "Decision") -> None:
+        self.tap: Final = taken
+        self.name: Final = name
+        self.lease: Final = lease
+        self.decision: Final = decision
+
+
+def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> Port:
+    """Make the port that `caller` asks for: attached to the bridge, and up.
+
+    Raises AccessDenied, UnsupportedError, NoSuchBridge, QuotaExceeded, Busy or KernelError; then nothing is left.
+    """
+    bridge, decision = _decide(request, caller, policy, network)
+    terms = decision.terms
+    lease = Lease.begin(caller.uid, caller.pid, terms.rule)
+    name = _name_for(caller, decision)
+    taken = tap.create(request.vnet_header, request.queues, quota.claim_name(caller.uid) if terms.is_counted else name)
     try:
-        _verify(network.attach(port.name, bridge, label), bridge)
+        if terms.port.is_plain and not terms.is_counted:
+            port = network.attach(taken.name, bridge, lease.alias())
+        else:
+            port = _make_on_terms(network.label(taken.name, lease.alias()), name, bridge, lease, decision, network)
+        _verify(port, bridge)
     except BaseException:
-        port.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
+        taken.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
         raise
-    return port
+    return Port(taken, port.name, lease, decision)
 
 
-def _decide(request: Request, caller: Caller, policy: AccessList, network: Network) -> Bridge:
+def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> tuple[Bridge, "Decision"]:
     """Return the bridge that was asked for, if there is one and the caller may use it."""
     bridge = network.find(request.bridge)
     # An altname is judged by the name that rules are written for too: else it would get round a deny.
     decision = policy.decide(bridge.name if bridge else request.bridge, request.bridge)
+    if caller.is_elsewhere and not (decision.allowed and decision.terms.other_network_namespaces):
+        raise AccessDenied(
+            "access denied: you are in another network namespace than the broker",
+            "run QEMU in the network namespace of the host (a container: --network=host), or ask the administrator",
+        )
     # Refused before we say whether it exists: a caller without a rule learns nothing of the host.
     if not decision.allowed:
         raise AccessDenied(
             f"access denied by acl file: {_why(decision, request, policy, bridge)}",
             f"ask the administrator of this host (your uid is {caller.uid})",
         )
+    if request.queues > decision.terms.queues:
+        raise UnsupportedError(f"{request.queues} queues: {decision.place} allows {decision.terms.queues}")
     if bridge is None:
         raise NoSuchBridge(
             f"failed to get mtu of bridge `{printable(request.bridge)}': No such device",
             "`ip link show type bridge' lists the bridges of this network namespace",
         )
-    return bridge
+    return bridge, decision
 
 
-def _why(decision: Decision, request: Request, policy: AccessList, bridge: Bridge | None) -> str:
+def _why(decision: "Decision", request: "Request", policy: "Verdicts", bridge: Bridge | None) -> str:
     name = f"`{printable(request.bridge)}'"
     if bridge is not None and bridge.name != request.bridge:
         name = f"`{printable(bridge.name)}', which {name} is another name of"
-    if decision.place is None:
-        return f"no line of {policy.path} allows {name}"
-    return f"{decision.place} denies {name}"
+    text = f"{decision.place} denies {name}" if decision.place else f"no line of {policy.path} allows {name}"
+    return f"{text} ({decision.note})" if decision.note else text
 
 
-def _verify(port: Link, bridge: Bridge) -> None:
+def _name_for(caller: "Caller", decision: "Decision") -> bytes:
+    """Return the template of the port's name."""
+    try:
+        return decision.terms.port.interface_name(caller.uid) or tap.NAME_TEMPLATE
+    except ValueError as error:
+        raise KernelError(f"failed to name a port: the `name' of {decision.place} is {error}", "shorten it") from error
+
+
+def _make_on_terms(
+    claim: "Link", name: bytes, bridge: Bridge, lease: Lease, decision: "Decision", network: Network
+) -> "Link":
+    """Make a port of a TAP that is counted, or has settings of its own."""
+    terms = decision.terms
+    if terms.is_counted:
+        quota.check(claim, lease, decision, network.ports(quota.needles(lease)))
+        network.rename(claim, name)
+    if terms.port.is_plain:
+        network.attach_down(claim, bridge, bridge.mtu)
+    else:
+        from qbhelper.kernel import port  # here, because few ports need it
+
+        network.attach_down(claim, bridge, port.mtu_for(bridge, terms.port))
+        port.shape(claim.index, claim.name, bridge, terms.port)
+    return network.bring_up(claim)
+
+
+def _verify(port: "Link", bridge: Bridge) -> None:
     """Refuse a port that is not what was asked of the kernel: its name, for one, may have changed hands meanwhile."""
     if port.master != bridge.index:
         raise KernelError(

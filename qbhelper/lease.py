@@ -4,35 +4,62 @@
 The kernel is the database.  Who may write an alias has CAP_NET_ADMIN, and a lease ends with its interface.
 """
 
-import re
-from dataclasses import dataclass
+import os
+import time
 
-_ALIAS = re.compile(rb"qbhelper lease=([0-9a-f]{16}) uid=([0-9]{1,10}) pid=([0-9]{1,10}) since=([0-9]{1,12})")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 ALIAS_START = b"qbhelper lease="
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
-@dataclass(frozen=True)
 class Lease:
     """A port that was granted.
 
-    identity: 16 hexadecimal digits, never used twice; uid and pid: of the caller, as the broker saw them;
-    since: seconds since 1970.
+    identity: 16 hexadecimal digits, never used twice; uid and pid: of the caller; since: seconds since 1970;
+    rule: the identity of the policy's rule that granted it, 8 hexadecimal digits, None for an access list.
     """
 
-    identity: str
-    uid: int
-    pid: int
-    since: int
+    __slots__ = ("identity", "pid", "rule", "since", "uid")
+
+    def __init__(self, identity: str, uid: int, pid: int, since: int, rule: str | None = None) -> None:
+        self.identity: Final = identity
+        self.uid: Final = uid
+        self.pid: Final = pid
+        self.since: Final = since
+        self.rule: Final = rule
+
+    @classmethod
+    def begin(cls, uid: int, pid: int, rule: str | None) -> "Lease":
+        """Return a lease that begins now."""
+        return cls(os.urandom(8).hex(), uid, pid, int(time.time()), rule)
 
     def alias(self) -> bytes:
         """Return the lease as the alias of its interface."""
-        return f"qbhelper lease={self.identity} uid={self.uid} pid={self.pid} since={self.since}".encode()
+        text = f"qbhelper lease={self.identity} uid={self.uid} pid={self.pid} since={self.since}"
+        if self.rule is not None:
+            text += f" rule={self.rule}"
+        return text.encode()
 
 
 def parse_alias(alias: bytes) -> Lease | None:
     """Return the lease that an alias tells of; None if it is no alias of ours, whole and exact."""
-    found = _ALIAS.fullmatch(alias)
-    if found is None:
+    try:
+        words = dict(word.split("=") for word in alias.decode("ascii").split(" ")[1:])
+        lease = Lease(words["lease"], int(words["uid"]), int(words["pid"]), int(words["since"]), words.get("rule"))
+    except (KeyError, ValueError):
         return None
-    identity, uid, pid, since = found.groups()
-    return Lease(identity.decode(), int(uid), int(pid), int(since))
+    is_whole = (
+        _is_hexadecimal(lease.identity, 16)
+        and (lease.rule is None or _is_hexadecimal(lease.rule, 8))
+        and 0 <= lease.uid < 1 << 32
+        and 0 <= lease.pid < 1 << 32
+        and 0 <= lease.since < 10**12
+    )
+    return lease if is_whole and lease.alias() == alias else None
+
+
+def _is_hexadecimal(text: str, digits: int) -> bool:
+    return len(text) == digits and set(text) <= _HEXADECIMAL

@@ -29,27 +29,33 @@ def is_bridge_name(name: bytes) -> bool:
 class Caller:
     """Who asks, as the kernel says: numeric ids, never names.
 
-    uid, gid: the caller's own; groups: the supplementary groups.
+    uid, gid: the caller's own; groups: the supplementary groups; pid: of their process, 0 if it is not known;
+    is_elsewhere: whether they are in another network namespace than this process.
     """
 
-    __slots__ = ("gid", "groups", "uid")
+    __slots__ = ("gid", "groups", "is_elsewhere", "pid", "uid")
 
-    def __init__(self, uid: int, gid: int, groups: tuple[int, ...]) -> None:
+    def __init__(
+        self, uid: int, gid: int, groups: tuple[int, ...], *, pid: int = 0, is_elsewhere: bool = False
+    ) -> None:
         self.uid: Final = uid
         self.gid: Final = gid
         self.groups: Final = groups
+        self.pid: Final = pid
+        self.is_elsewhere: Final = is_elsewhere
 
     @classmethod
     def of_this_process(cls) -> "Caller":
-        """The caller on the standalone way: the native part has made this process theirs."""
-        return cls(os.getuid(), os.getgid(), tuple(os.getgroups()))
+        """The caller on the standalone way: the native part has made this process theirs; pid: of who started it."""
+        return cls(os.getuid(), os.getgid(), tuple(os.getgroups()), pid=os.getppid())
 
 
 class Request:
-    """A port on `bridge`; with `vnet_header`, frames carry a virtio-net header if the kernel can."""
+    """A port on `bridge` with `queues` fds; with `vnet_header`, frames carry a virtio-net header."""
 
-    __slots__ = ("bridge", "vnet_header")
+    __slots__ = ("bridge", "queues", "vnet_header")
 
-    def __init__(self, bridge: bytes, vnet_header: bool) -> None:
+    def __init__(self, bridge: bytes, vnet_header: bool, queues: int = 1) -> None:
         self.bridge: Final = bridge
         self.vnet_header: Final = vnet_header
+        self.queues: Final = queues

@@ -6,10 +6,11 @@ QEMU stands still while this runs, so what it imports is counted (tests/unit/tes
 """
 
 import os
+import time
 from _socket import socket as Socket  # noqa: N812  the same class without the 8 ms that socket.py takes
 
 from qbhelper import dialect, fdpass, privilege, sources
-from qbhelper.errors import EXIT_GRANTED, EXIT_REFUSED, QbError, printable
+from qbhelper.errors import EXIT_GRANTED, EXIT_REFUSED, Busy, QbError, printable
 from qbhelper.grant import grant
 from qbhelper.kernel.link import Network
 from qbhelper.request import Caller
@@ -17,9 +18,17 @@ from qbhelper.request import Caller
 MESSAGE_MAX = 2000
 """Bytes on stderr: an include may have a path of thousands."""
 
+SECONDS_TO_TRY = 5.0
+"""Half of what the native part lets us live."""
+SECONDS_BETWEEN = 0.01
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from qbhelper.grant import Port
+    from qbhelper.policy.decision import Verdicts
+    from qbhelper.request import Request
 
 
 def main(words: list[str]) -> "NoReturn":
@@ -27,14 +36,15 @@ def main(words: list[str]) -> "NoReturn":
     try:
         privilege.enter()
         request, hand_over_fd = dialect.parse(words)
-        policy = sources.load_access_list()
+        caller = Caller.of_this_process()
+        policy = sources.load_policy(caller)
         privilege.act()
-        port = grant(request, Caller.of_this_process(), policy, Network())
+        port = _grant_patiently(request, caller, policy)
         try:
             privilege.leave()
-            fdpass.send(Socket(fileno=hand_over_fd), port.fd)
+            fdpass.send(Socket(fileno=hand_over_fd), port.tap.fds[0])
         except BaseException:
-            port.close()  # before the message, for which stderr may keep us waiting
+            port.tap.close()  # before the message, for which stderr may keep us waiting
             raise
     except QbError as error:
         _refuse(str(error))
@@ -42,6 +52,19 @@ def main(words: list[str]) -> "NoReturn":
         _refuse(f"internal error: {type(error).__name__}: {error}; nothing was granted, please report this")
     # Nothing may fail any more, not even the interpreter's own way out.
     os._exit(EXIT_GRANTED)
+
+
+def _grant_patiently(request: "Request", caller: Caller, policy: "Verdicts") -> "Port":
+    """Grant, and try again where others were about the same ports."""
+    network = Network()
+    end = time.monotonic() + SECONDS_TO_TRY
+    while True:
+        try:
+            return grant(request, caller, policy, network)
+        except Busy:
+            if time.monotonic() > end:
+                raise
+            time.sleep(SECONDS_BETWEEN)
 
 
 def _refuse(message: str) -> "NoReturn":

@@ -48,11 +48,10 @@ class WireError(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """A request as it travels: `queues` is how many fds of the one TAP are wanted."""
+    """A request as it travels."""
 
     verb: Verb
     request: Request
-    queues: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Reply:
 def pack_question(question: Question) -> bytes:
     """Return the datagram that asks `question`."""
     flags = _VNET_HEADER if question.request.vnet_header else 0
-    return _REQUEST.pack(MAGIC, question.verb, flags, question.queues, 0, question.request.bridge)
+    return _REQUEST.pack(MAGIC, question.verb, flags, question.request.queues, 0, question.request.bridge)
 
 
 def parse_question(datagram: bytes) -> Question:
@@ -80,7 +79,7 @@ def parse_question(datagram: bytes) -> Question:
         raise WireError("unknown version, flag or field")
     if verb not in Verb.__members__.values():
         raise WireError(f"unknown verb {verb}")
-    return Question(Verb(verb), Request(_parse_name(name), bool(flags & _VNET_HEADER)), queues)
+    return Question(Verb(verb), Request(_parse_name(name), bool(flags & _VNET_HEADER), queues))
 
 
 def pack_reply(reply: Reply) -> bytes:

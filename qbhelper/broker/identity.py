@@ -23,19 +23,17 @@ GROUPS_MAX = 256
 class Peer:
     """The process that connected.
 
-    caller: uid, gid and groups as this host has them: root of a user namespace is the uid that made it;
-    pid: 0 where the process is in a pid namespace that we do not see into; network: its network namespace;
-    all_groups: False if they are in more than GROUPS_MAX, and the caller's groups are not known.
+    caller: uid, gid and groups as this host has them: root of a user namespace is the uid that made it; pid 0 where
+    the process is in a pid namespace that we do not see into; all_groups: False if they are in more than GROUPS_MAX,
+    and the caller's groups are not known.
     """
 
     caller: Caller
-    pid: int
-    network: int
     all_groups: bool
 
 
-def of(connection: socket.socket) -> Peer:
-    """Return who is at the other end of an accepted connection.  Raises OSError."""
+def of(connection: socket.socket, network: int) -> Peer:
+    """Return who is at the other end of an accepted connection.  `network`: the cookie of ours.  Raises OSError."""
     pid, uid, gid = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
     if pid < 0 or uid == -1 or gid == -1:
         raise OSError("the kernel does not know who connected")
@@ -46,8 +44,14 @@ def of(connection: socket.socket) -> Peer:
         if error.errno != errno.ERANGE:
             raise
         groups = None
-    caller = Caller(uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, tuple(array.array("I", groups or b"")))
-    return Peer(caller, pid, network_of(connection), groups is not None)
+    caller = Caller(
+        uid & 0xFFFFFFFF,
+        gid & 0xFFFFFFFF,
+        tuple(array.array("I", groups or b"")),
+        pid=pid,
+        is_elsewhere=network_of(connection) != network,
+    )
+    return Peer(caller, groups is not None)
 
 
 def network_of(any_socket: socket.socket) -> int:

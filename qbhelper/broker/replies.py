@@ -2,33 +2,45 @@
 """How a reply comes about: the code of an error, and the one datagram that takes it to the caller."""
 
 import socket
+from collections.abc import Sequence
 
 from qbhelper import wire
-from qbhelper.errors import AccessDenied, AccessListError, NoSuchBridge, PolicyError, QbError, UsageError
+from qbhelper.errors import (
+    AccessDenied,
+    AccessListError,
+    Busy,
+    NoSuchBridge,
+    PolicyError,
+    QbError,
+    QuotaExceeded,
+    UnsupportedError,
+    UsageError,
+)
 from qbhelper.wire import Code, Reply
 
-
-class UnsupportedError(QbError):
-    """What was asked is not to be had here."""
+_CODES: dict[type[QbError], Code] = {
+    AccessDenied: Code.NOT_ALLOWED,
+    AccessListError: Code.NOT_ALLOWED,
+    PolicyError: Code.NOT_ALLOWED,
+    UsageError: Code.NOT_ALLOWED,
+    QuotaExceeded: Code.QUOTA,
+    NoSuchBridge: Code.NO_SUCH_BRIDGE,
+    UnsupportedError: Code.UNSUPPORTED,
+    Busy: Code.BUSY,
+}
 
 
 def code_of(error: QbError) -> Code:
     """Return what a program is told of `error`."""
-    if isinstance(error, AccessDenied | AccessListError | PolicyError | UsageError):
-        return Code.NOT_ALLOWED
-    if isinstance(error, NoSuchBridge):
-        return Code.NO_SUCH_BRIDGE
-    if isinstance(error, UnsupportedError):
-        return Code.UNSUPPORTED
-    return Code.INTERNAL
+    return _CODES.get(type(error), Code.INTERNAL)
 
 
-def send(connection: socket.socket, reply: Reply, fd: int | None) -> bool:
-    """Send a reply, with an fd beside it; whether the kernel took it."""
+def send(connection: socket.socket, reply: Reply, fds: Sequence[int] = ()) -> bool:
+    """Send a reply, with fds beside it; whether the kernel took it."""
     datagram = wire.pack_reply(reply)
     try:
-        if fd is None:
+        if not fds:
             return connection.send(datagram, socket.MSG_NOSIGNAL) == len(datagram)
-        return socket.send_fds(connection, [datagram], [fd], socket.MSG_NOSIGNAL) == len(datagram)
+        return socket.send_fds(connection, [datagram], fds, socket.MSG_NOSIGNAL) == len(datagram)
     except OSError:
         return False

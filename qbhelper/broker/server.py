@@ -12,22 +12,23 @@ import socket
 import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qbhelper import dialect, wire
 from qbhelper.broker import identity
 from qbhelper.broker.identity import Peer
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.leases import Leases
-from qbhelper.broker.replies import UnsupportedError, code_of, send
+from qbhelper.broker.replies import code_of, send
 from qbhelper.broker.snapshot import Snapshot
-from qbhelper.errors import AccessDenied, AccessListError, QbError, printable
-from qbhelper.grant import grant
+from qbhelper.errors import AccessDenied, AccessListError, PolicyError, QbError, printable
+from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
-from qbhelper.kernel.tap import Tap
-from qbhelper.lease import Lease
-from qbhelper.policy.access_list import AccessList
 from qbhelper.request import Caller
 from qbhelper.wire import Code, Question, Reply, Verb, WireError
+
+if TYPE_CHECKING:
+    from qbhelper.policy.decision import Verdicts
 
 SECONDS_TO_ASK = 2.0
 """From connecting to having asked.  Our own helper takes a thousandth of it."""
@@ -73,7 +74,7 @@ class Server:
         self._per_uid: Counter[int] = Counter()
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd")) - SPARE_FDS
         self._connections_max = min(CONNECTIONS_MAX, max(1, room))
-        self._access_lists: OrderedDict[Asker, AccessList | AccessListError] = OrderedDict()
+        self._verdicts: OrderedDict[Asker, Verdicts | PolicyError | AccessListError] = OrderedDict()
         self._is_outdated = False
         self._stopping = False
         self._last_activity = time.monotonic()
@@ -145,12 +146,12 @@ class Server:
             self._last_activity = now
             accepted.setblocking(False)
             try:
-                peer = identity.of(accepted)
+                peer = identity.of(accepted, self._network)
             except OSError:
                 accepted.close()
                 continue
             if self._per_uid[peer.caller.uid] >= PER_UID_MAX:
-                send(accepted, Reply(Code.BUSY, 0, b"", "too many requests of yours at once; try again"), None)
+                send(accepted, Reply(Code.BUSY, 0, b"", "too many requests of yours at once; try again"))
                 accepted.close()
                 continue
             connection = Connection(accepted, peer, now + SECONDS_TO_ASK)
@@ -199,7 +200,7 @@ class Server:
     def _dispatch(self, question: Question, connection: Connection) -> None:
         if not self._is_current():
             reply = Reply(Code.BUSY, 0, b"", "the access list has changed; try again")
-            send(connection.socket, reply, None)
+            send(connection.socket, reply)
             return
         {Verb.GRANT: self._grant}[question.verb](question, connection)
 
@@ -212,81 +213,75 @@ class Server:
         return not self._is_outdated
 
     def _grant(self, question: Question, connection: Connection) -> None:
-        peer = connection.peer
-        lease = Lease(os.urandom(8).hex(), peer.caller.uid, peer.pid, int(time.time()))
-        port: Tap | None = None
+        port: Port | None = None
         try:
-            self._check(question, peer)
-            policy = self._access_list_of(peer.caller)
-            port = grant(question.request, peer.caller, policy, self._kernel, lease.alias())
-            reply = Reply(Code.GRANTED, 1, port.name, "")
+            _check(question, connection.peer)
+            port = grant(
+                question.request, connection.peer.caller, self._policy_of(connection.peer.caller), self._kernel
+            )
+            reply = Reply(Code.GRANTED, len(port.tap.fds), port.name, "")
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
             reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}; nothing was granted")
-            self._journal.write(Priority.WARNING, f"internal error: {error!r}", EVENT="error", UID=peer.caller.uid)
+            self._journal.write(Priority.WARNING, f"internal error: {error!r}", EVENT="error")
         try:
-            if not send(connection.socket, reply, port.fd if port else None) and port:
+            if not send(connection.socket, reply, port.tap.fds if port else ()) and port:
                 reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")
         finally:
             if port:
-                port.close()
-        self._log(question, peer, lease, reply)
+                port.tap.close()
+        self._log(question, connection.peer.caller, port, reply)
 
-    def _check(self, question: Question, peer: Peer) -> None:
-        if peer.network != self._network:
-            raise AccessDenied(
-                "access denied: you are in another network namespace than the broker",
-                "run QEMU in the network namespace of the host (a container: --network=host)",
-            )
-        # Some of them would not do: a file may be closed to a group and open to the others.
-        if not peer.all_groups:
-            raise AccessDenied(
-                f"access denied: you are in more than {identity.GROUPS_MAX} groups, more than the broker can ask for",
-                "ask the administrator for the helper with a file capability, or for fewer groups",
-            )
-        dialect.check_name(question.request.bridge)
-        if question.queues != 1:
-            raise UnsupportedError(f"{question.queues} queues: an access list can only allow 1")
-
-    def _access_list_of(self, caller: Caller) -> AccessList:
-        """Return the access list as it stands for `caller`.  Raises AccessListError."""
+    def _policy_of(self, caller: Caller) -> "Verdicts":
+        """Return the policy as it stands for `caller`.  Raises PolicyError or AccessListError."""
         asker = (caller.uid, caller.gid, caller.groups)
-        found = self._access_lists.get(asker)
+        found = self._verdicts.get(asker)
         if found is None:
             try:
-                found = self._snapshot.load_for(caller)
-            except AccessListError as error:
+                found = self._snapshot.policy_for(caller)
+            except (PolicyError, AccessListError) as error:
                 found = error
-            self._access_lists[asker] = found
-            if len(self._access_lists) > CALLERS_REMEMBERED:
-                self._access_lists.popitem(last=False)
-        if isinstance(found, AccessListError):
+            self._verdicts[asker] = found
+            if len(self._verdicts) > CALLERS_REMEMBERED:
+                self._verdicts.popitem(last=False)
+        if isinstance(found, QbError):
             raise found
         return found
 
-    def _log(self, question: Question, peer: Peer, lease: Lease, reply: Reply) -> None:
+    def _log(self, question: Question, caller: Caller, port: Port | None, reply: Reply) -> None:
         bridge = printable(question.request.bridge)
         fields: dict[str, str | int] = {
-            "UID": peer.caller.uid,
-            "PID": peer.pid,
+            "UID": caller.uid,
+            "PID": caller.pid,
             "BRIDGE": bridge,
             "CODE": reply.code.name,
         }
-        if reply.code is Code.GRANTED:
-            name = printable(reply.interface)
+        if port and reply.code is Code.GRANTED:
+            name = printable(port.name)
             self._journal.write(
                 Priority.INFO,
-                f"uid {peer.caller.uid} has port {name} on {bridge}",
+                f"uid {caller.uid} has port {name} on {bridge} by {port.decision.place}",
                 EVENT="granted",
-                LEASE=lease.identity,
+                LEASE=port.lease.identity,
                 INTERFACE=name,
+                RULE=str(port.decision.place),
                 **fields,
             )
-        else:
+        elif reply.code is not Code.BUSY:
             self._journal.write(
                 Priority.NOTICE,
-                f"uid {peer.caller.uid} refused on {bridge}: {reply.message}",
+                f"uid {caller.uid} refused on {bridge}: {reply.message}",
                 EVENT="refused",
                 **fields,
             )
+
+
+def _check(question: Question, peer: Peer) -> None:
+    # Some of them would not do: a file may be closed to a group and open to the others.
+    if not peer.all_groups:
+        raise AccessDenied(
+            f"access denied: you are in more than {identity.GROUPS_MAX} groups, more than the broker can ask for",
+            "ask the administrator for the helper with a file capability, or for fewer groups",
+        )
+    dialect.check_name(question.request.bridge)

@@ -8,8 +8,19 @@ what comes back last is what the kernel has made of the TAP of that name: on whi
 import errno
 import os
 
-from qbhelper.errors import KernelError, NoSuchBridge, printable, reason
-from qbhelper.kernel.message import IFLA_ADDRESS, IFLA_IFALIAS, IFLA_MASTER, IFLA_MTU, Link, attribute
+from qbhelper.errors import Busy, KernelError, NoSuchBridge, printable, reason
+from qbhelper.kernel.message import (
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_IFALIAS,
+    IFLA_IFNAME,
+    IFLA_MASTER,
+    IFLA_MTU,
+    Link,
+    attribute,
+    by_name,
+    ifinfo,
+)
 from qbhelper.kernel.netlink import Links
 
 TYPE_CHECKING = False
@@ -62,59 +73,100 @@ class Network:
             raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
         return None if link is None else Bridge(link.index, link.name, link.mtu, link.kind == b"bridge")
 
-    def attach(self, tap: bytes, bridge: Bridge, alias: bytes | None = None) -> Link:
-        """Make `tap` a port of `bridge`, with its MTU and a MAC that leaves the bridge its own, and set it up.
+    def attach(self, tap: bytes, bridge: Bridge, alias: bytes) -> Link:
+        """Make `tap` a port of `bridge` with its MTU, labelled with `alias` (at most 255 bytes), and set it up.
 
-        `alias`: at most 255 bytes.  Returns what has become of the TAP.  Raises KernelError, and NoSuchBridge where
-        `bridge` is none: only now, since QEMU's helper finds that out when it has a TAP.
+        Returns what has become of the TAP.  Raises KernelError, and NoSuchBridge where `bridge` is none.
         """
-        steps = (
-            attribute(IFLA_MTU, bridge.mtu),  # before the bridge, which follows its smallest port
-            attribute(IFLA_ADDRESS, _HIGH_FIRST_BYTE + os.urandom(5)),
-            attribute(IFLA_MASTER, bridge.index),
-        )
-        label = attribute(
-            IFLA_IFALIAS, alias or b""
-        )  # last: the broker looks at what the kernel tells of labelled TAPs
+        start = by_name(tap)
         try:
-            if not bridge.is_bridge:  # there are other things with ports, and the access list speaks of bridges
-                raise _no_bridge()
-            return self._links.set_up(tap, b"".join(steps), label)
-        except OSError as error:
-            raise self._explain(tap, bridge, (*steps, label), error) from error
-
-    def _explain(
-        self, tap: bytes, bridge: Bridge, steps: tuple[bytes, ...], error: OSError
-    ) -> KernelError | NoSuchBridge:
-        """Return the error for a port that the kernel refused.
-
-        It does not say which step it was; so it is asked for each by itself.
-        """
-        mtu, address, master, label = steps
-        name = printable(tap)
-        if problem := self._problem(tap, mtu):
-            return KernelError(
-                f"failed to set mtu of device `{name}' to {bridge.mtu}: {reason(problem)}",
-                f"a TAP takes 68 to 65521 bytes; if `{printable(bridge.name)}' is the bridge you mean, change its MTU",
+            # One exchange, yet two messages: older kernels would set it up before it is on its bridge, and the TAP
+            # would hold frames of the host's own when its guest begins to read.  The alias comes last: to announce
+            # what happens to TAPs that have one, and to look at that, takes the broker time.
+            return self._links.set_and_get(
+                start, start + _port_of(bridge, bridge.mtu), by_name(tap, attribute(IFLA_IFALIAS, alias), flags=IFF_UP)
             )
-        if problem := self._problem(tap, address):
-            return KernelError(f"failed to set MAC address of device `{name}': {reason(problem)}")
-        if problem := self._problem(tap, master) if bridge.is_bridge else _no_bridge():
-            return _failed_to_add(tap, bridge, problem)
-        if problem := self._problem(tap, label):
-            return KernelError(f"failed to set the alias of `{name}': {reason(problem)}")
-        return KernelError(f"failed to bring up interface `{name}': {reason(error)}")
-
-    def _problem(self, tap: bytes, step: bytes) -> OSError | None:
-        try:
-            self._links.set(tap, step)
         except OSError as error:
-            return error
-        return None
+            self._explain(start, tap, bridge, bridge.mtu)
+            raise _failed_to_bring_up(tap, error) from error
+
+    def label(self, tap: bytes, alias: bytes) -> Link:
+        """Label `tap` with `alias` (at most 255 bytes), and return what it is like.  Raises KernelError."""
+        try:
+            return self._links.set_and_get(by_name(tap), by_name(tap, attribute(IFLA_IFALIAS, alias)))
+        except OSError as error:
+            raise KernelError(f"failed to set the alias of `{printable(tap)}': {reason(error)}") from error
+
+    def ports(self, needles: tuple[bytes, ...]) -> list[Link]:
+        """Return the TAPs in whose description one of `needles` stands.  Raises Busy and KernelError."""
+        try:
+            return self._links.dump_taps(needles)
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                raise Busy("interfaces came and went while they were counted", "try again") from error
+            raise KernelError(f"failed to count the ports: {reason(error)}") from error
+
+    def rename(self, tap: Link, template: bytes) -> None:
+        """Give `tap` another name, in which the kernel puts the lowest free number for `%d`.  Raises KernelError."""
+        try:
+            self._links.set(ifinfo(tap.index) + attribute(IFLA_IFNAME, template + b"\0"))
+        except OSError as error:
+            what = f"failed to rename interface `{printable(tap.name)}' to `{printable(template)}': {reason(error)}"
+            raise KernelError(what) from error
+
+    def attach_down(self, tap: Link, bridge: Bridge, mtu: int) -> None:
+        """Make `tap` a port of `bridge` as `attach` does, with an MTU (bytes) of its own, but leave it down."""
+        start = ifinfo(tap.index)
+        try:
+            self._links.set(start + _port_of(bridge, mtu))
+        except OSError as error:
+            self._explain(start, tap.name, bridge, mtu)
+            raise _failed_to_add(tap.name, bridge, error) from error
+
+    def bring_up(self, tap: Link) -> Link:
+        """Set `tap` up, and return what has become of it.  Raises KernelError."""
+        start = ifinfo(tap.index)
+        try:
+            return self._links.set_and_get(start, ifinfo(tap.index, flags=IFF_UP))
+        except OSError as error:
+            raise _failed_to_bring_up(tap.name, error) from error
+
+    def _explain(self, start: bytes, tap: bytes, bridge: Bridge, mtu: int) -> None:
+        """Raise the error of the step that was refused: the kernel does not say which, so ask for each."""
+        try:
+            self._links.set(start + _mtu(mtu))
+        except OSError as error:
+            raise KernelError(
+                f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}",
+                f"a TAP takes 68 to 65521 bytes; if `{printable(bridge.name)}' is the bridge you mean, change its MTU",
+            ) from error
+        try:
+            self._links.set(start + _address())
+        except OSError as error:
+            raise KernelError(f"failed to set MAC address of device `{printable(tap)}': {reason(error)}") from error
+        try:
+            self._links.set(start + _master(bridge))
+        except OSError as error:
+            raise _failed_to_add(tap, bridge, error) from error
 
 
-def _no_bridge() -> OSError:
-    return OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+def _port_of(bridge: Bridge, mtu: int) -> bytes:
+    """Return the attributes of a port.  The MTU is before the bridge, which follows its smallest port."""
+    return _mtu(mtu) + _address() + _master(bridge)
+
+
+def _mtu(mtu: int) -> bytes:
+    return attribute(IFLA_MTU, mtu)
+
+
+def _address() -> bytes:
+    return attribute(IFLA_ADDRESS, _HIGH_FIRST_BYTE + os.urandom(5))
+
+
+def _master(bridge: Bridge) -> bytes:
+    if not bridge.is_bridge:  # there are other things with ports, and the access list speaks of bridges
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    return attribute(IFLA_MASTER, bridge.index)
 
 
 def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge:
@@ -124,3 +176,7 @@ def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | 
     if error.errno == errno.EXFULL:
         return KernelError(what, "all 1023 ports of the bridge are taken")
     return KernelError(what)
+
+
+def _failed_to_bring_up(tap: bytes, error: OSError) -> KernelError:
+    return KernelError(f"failed to bring up interface `{printable(tap)}': {reason(error)}")

@@ -18,6 +18,7 @@ RTM_GETLINK = 18
 RTM_SETLINK = 19
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
+NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
 
 IFF_UP = 0x1
@@ -119,19 +120,29 @@ def by_name(name: bytes, *attributes: bytes, flags: int = 0) -> bytes:
     return ifinfo(0, flags) + attribute(IFLA_IFNAME, name + b"\0") + b"".join(attributes)
 
 
+def named_with(start: bytes) -> bytes:
+    """Return what the description of an interface holds if its name begins with `start`."""
+    return IFLA_IFNAME.to_bytes(2, sys.byteorder) + start
+
+
+def of_kind(kind: bytes) -> bytes:
+    """Return an attribute by which a dump is of interfaces of this kind alone."""
+    return attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind))
+
+
 def pack(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return a request."""
     return _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | flags, sequence, 0) + body
 
 
-def messages(data: bytes) -> "Iterator[tuple[int, int, bytes]]":
-    """Yield type, sequence number and payload of each message in one read.  Raises OSError as `parse_link`."""
+def messages(data: bytes) -> "Iterator[tuple[int, int, int, bytes]]":
+    """Yield type, flags, sequence number and payload of each message in one read.  Raises OSError as `parse_link`."""
     start, end = 0, len(data)
     while end - start >= _HEADER.size:
-        length, kind, _, sequence, _ = _HEADER.unpack_from(data, start)
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, start)
         if not _HEADER.size <= length <= end - start:
             raise OSError(errno.EBADMSG, HALF)
-        yield kind, sequence, data[start + _HEADER.size : start + length]
+        yield kind, flags, sequence, data[start + _HEADER.size : start + length]
         start += length + -length % 4
 
 

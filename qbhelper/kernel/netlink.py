@@ -12,9 +12,9 @@ from _socket import socket as Socket  # noqa: N812
 
 from qbhelper.kernel.message import (
     HALF,
-    IFF_UP,
     NLM_F_ACK,
     NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
     NLMSG_DONE,
     NLMSG_ERROR,
     NO_STATISTICS,
@@ -27,6 +27,7 @@ from qbhelper.kernel.message import (
     error_in,
     ifinfo,
     messages,
+    of_kind,
     pack,
     parse_link,
 )
@@ -76,21 +77,23 @@ class Links:
         """Describe every interface of the network namespace."""
         return self._ask((RTM_GETLINK, NLM_F_DUMP, ifinfo(0) + NO_STATISTICS))
 
-    def set(self, name: bytes, *attributes: bytes) -> None:
-        """Give an interface these attributes, packed by `attribute`."""
-        self._ask((RTM_SETLINK, NLM_F_ACK, by_name(name, *attributes)))
+    def dump_taps(self, needles: tuple[bytes, ...]) -> list[Link]:
+        """Describe the TAPs, and tuns, in whose description one of these bytes stand.
 
-    def set_up(self, name: bytes, before: bytes, with_it: bytes) -> Link:
-        """Give an interface the attributes `before`, then set it up, and give it those `with_it`.
-
-        Returns what has become of it.  All in one round trip, yet not one message: older kernels would set it up
-        before it is on its bridge, and a TAP would hold frames of the host's own when its guest begins to read.
+        Raises OSError (EINTR) if interfaces came or went meanwhile: some may be missing.
         """
-        return self._ask(
-            (RTM_SETLINK, 0, by_name(name, before)),
-            (RTM_SETLINK, 0, by_name(name, with_it, flags=IFF_UP)),
-            (RTM_GETLINK, 0, by_name(name) + NO_STATISTICS),
-        )[0]
+        return self._ask((RTM_GETLINK, NLM_F_DUMP, ifinfo(0) + NO_STATISTICS + of_kind(b"tun")), needles=needles)
+
+    def set(self, body: bytes) -> None:
+        """Set what is in the body of a request, as `by_name` and `ifinfo` make them."""
+        self._ask((RTM_SETLINK, NLM_F_ACK, body))
+
+    def set_and_get(self, get: bytes, *sets: bytes) -> Link:
+        """Set what is in each of `sets`, in this order; return what has become of the interface that `get` is about.
+
+        All in one round trip.
+        """
+        return self._ask(*((RTM_SETLINK, 0, body) for body in sets), (RTM_GETLINK, 0, get + NO_STATISTICS))[0]
 
     def delete(self, index: int) -> None:
         """Delete an interface, whoever holds it open."""
@@ -104,10 +107,10 @@ class Links:
                 return None
             raise
 
-    def _ask(self, *questions: "tuple[int, int, bytes]") -> list[Link]:
+    def _ask(self, *questions: "tuple[int, int, bytes]", needles: tuple[bytes, ...] = ()) -> list[Link]:
         """Send questions (type, flags, body) together, and return the answer to the last.
 
-        Raises the error of the first that has one.
+        Raises the error of the first that has one.  Of a dump, only what has one of `needles` in it, if given.
         """
         first, last = self._sequence + 1, self._sequence + len(questions)
         self._sequence = last
@@ -116,13 +119,16 @@ class Links:
         self._socket.send(b"".join([pack(kind, flags, number, body) for number, (kind, flags, body) in numbered]))
         links: list[Link] = []
         problem = 0
-        for kind, number, payload in self._answers():
+        for kind, flags, number, payload in self._answers():
             if number < first:
                 continue  # the rest of an answer that somebody stopped waiting for
+            if needles and flags & NLM_F_DUMP_INTR:
+                problem = errno.EINTR
             if kind == NLMSG_ERROR:
                 problem = problem or error_in(payload)
             elif kind != NLMSG_DONE:
-                links.append(parse_link(payload, gone=False))
+                if not needles or any(needle in payload for needle in needles):
+                    links.append(parse_link(payload, gone=False))
                 if is_dump:
                     continue
             if number == last:
@@ -131,7 +137,7 @@ class Links:
             raise OSError(problem, os.strerror(problem))
         return links
 
-    def _answers(self) -> "Iterator[tuple[int, int, bytes]]":
+    def _answers(self) -> "Iterator[tuple[int, int, int, bytes]]":
         while True:
             data = bytes(self._buffer[: self._socket.recv_into(self._buffer)])
             if not data:
@@ -174,6 +180,6 @@ class LinkEvents:
                 raise
             if self._needle not in data or any(bytes_ in data for bytes_ in self._boring):
                 continue
-            for kind, _, payload in messages(data):
+            for kind, _, _, payload in messages(data):
                 if kind in (RTM_NEWLINK, RTM_DELLINK):
                     links.append(parse_link(payload, gone=kind == RTM_DELLINK))

@@ -72,8 +72,8 @@ class PortSettings:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the port is one that an access list gives: made by ioctls alone."""
-        return all(getattr(self, setting) == getattr(PLAIN, setting) for setting in self.__slots__)
+        """Whether the port is as an access list gives it, but for its name."""
+        return all(getattr(self, setting) == getattr(PLAIN, setting) for setting in self.__slots__ if setting != "name")
 
     def interface_name(self, uid: int) -> bytes | None:
         """Return the name to ask the kernel for, in which it puts the first free number for `%d`; None: the default.
@@ -118,6 +118,11 @@ class Terms:
         self.max_ports: Final = max_ports
         self.max_ports_total: Final = max_ports_total
         self.other_network_namespaces: Final = other_network_namespaces
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the rule gives so many ports and no more."""
+        return self.max_ports is not None or self.max_ports_total is not None
 
 
 PLAIN_TERMS = Terms()

@@ -412,7 +412,7 @@ class Aspect(enum.Enum):
     HAND_OVER = "hand-over"
     WORDS = "first words of the refusal"
     DETAIL = "lines before the refusal"
-    OWNER = "owner of the TAP"
+    OWNER = "owner and label of the TAP"
     PORT = "shape of the port"
 
 
@@ -430,9 +430,9 @@ def differing(theirs: Answer, ours: Answer) -> set[Aspect]:
     if theirs.lines[:-1] != ours.lines[:-1] or (theirs.status == 0 and theirs.lines != ours.lines):
         seen.add(Aspect.DETAIL)
     ports = differences_of_ports(theirs, ours)
-    if "owner" in ports:
+    if {"owner", "ifalias"} & ports.keys():
         seen.add(Aspect.OWNER)
-    if ports.keys() - {"owner"}:
+    if ports.keys() - {"owner", "ifalias"}:
         seen.add(Aspect.PORT)
     return seen
 

@@ -180,7 +180,7 @@ class Difference(enum.Enum):
     PERMITTED_IS_ENOUGH = "D20 permitted-is-enough"
     CORE_MUST_BE_ROOTS = "D21 core-must-be-roots"
     # The port
-    OWNER = "D22 owner"
+    OWNER = "D22 owner-and-label"
     # What is said
     USAGE_TEXT = "D23 usage-text"
     ONE_LINE = "D24 one-line"

@@ -342,10 +342,12 @@ def test_d21_the_core_must_be_roots(br0: str, uid: int, mode: int) -> None:
 
 
 @needs_root
-def test_d22_the_tap_is_owned_by_root(br0: str) -> None:
-    """Nobody owns the original's TAP, so anybody may open it once it is persistent; ours is owned by uid 0."""
+def test_d22_the_tap_is_owned_by_root_and_tells_whose_it_is(br0: str) -> None:
+    """Nobody owns the original's TAP, so anybody may open it once it is persistent; ours is uid 0's, with a lease."""
     pair = differ(Difference.OWNER, Case(ALLOWED))
     assert (pair.theirs.port["owner"], pair.ours.port["owner"]) == ("-1", "0")
+    assert not pair.theirs.port["ifalias"]
+    assert str(pair.ours.port["ifalias"]).startswith("qbhelper lease=")
 
 
 @needs_root

@@ -15,11 +15,14 @@ def test_a_lease_is_written_as_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "lease", [LEASE, Lease("f" * 16, 0, 0, 0), Lease("0" * 16, 2**32 - 1, 2**22, 253402300799)], ids=str
+    "lease", [LEASE, Lease("f" * 16, 0, 0, 0), Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, "0badcafe")], ids=str
 )
 def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
     """Also that of root, of a caller whose pid is not known, and the last of uids."""
-    assert parse_alias(lease.alias()) == lease
+    read = parse_alias(lease.alias())
+    assert read is not None
+    for field in Lease.__slots__:
+        assert getattr(read, field) == getattr(lease, field)
     assert lease.alias().startswith(ALIAS_START)
     assert len(lease.alias()) < 256  # IFALIASZ
 
@@ -47,6 +50,11 @@ def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
         ALIAS.replace(b"uid=61234", b"uid=\xd9\xa1"),
         ALIAS.replace(b" pid=77", b""),
         ALIAS.replace(b" ", b"  "),
+        ALIAS + b" rule=",
+        ALIAS + b" rule=0badcaf",
+        ALIAS + b" rule=0BADCAFE",
+        ALIAS + b" rule=0badcafe rule=0badcafe",
+        ALIAS + b" rule=0badcafe x=y",
     ],
 )
 def test_what_only_looks_like_a_lease_is_none(alias: bytes) -> None:

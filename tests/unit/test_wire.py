@@ -14,7 +14,7 @@ WHOLE = struct.pack("=4sHHHH16s", b"QBH1", 1, 1, 1, 0, b"br0")
 
 def test_a_question_is_packed_as_documented() -> None:
     """Magic, verb, flags, queues, zero, and the name filled up with NUL bytes."""
-    assert wire.pack_question(Question(Verb.GRANT, Request(b"br0", True), 1)) == WHOLE
+    assert wire.pack_question(Question(Verb.GRANT, Request(b"br0", True))) == WHOLE
 
 
 @pytest.mark.parametrize("name", [b"", b"b", b"br0", b"x" * 15, b"\xff\xfe", b"br 0", b"br:0\n"])
@@ -22,8 +22,8 @@ def test_a_question_is_packed_as_documented() -> None:
 @pytest.mark.parametrize("queues", [1, 2, 65535])
 def test_a_question_arrives_as_it_was_asked(name: bytes, vnet: bool, queues: int) -> None:
     """What is packed is parsed; whether a name makes sense is for others to say."""
-    question = wire.parse_question(wire.pack_question(Question(Verb.GRANT, Request(name, vnet), queues)))
-    assert (question.verb, question.queues) == (Verb.GRANT, queues)
+    question = wire.parse_question(wire.pack_question(Question(Verb.GRANT, Request(name, vnet, queues))))
+    assert (question.verb, question.request.queues) == (Verb.GRANT, queues)
     assert (question.request.bridge, question.request.vnet_header) == (name, vnet)
 
 
