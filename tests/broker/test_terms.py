@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""On what terms a rule of the policy gives a port: who, how many queues, by which name, from where."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support import broker, caller, world
+from tests.support.broker import Broker
+from tests.support.caller import PLAIN_UID
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.redistributors_should_skip]
+
+POLICY = Path("/etc/qbhelper/policy.toml")
+IFF_MULTI_QUEUE = 0x0100
+
+
+@contextmanager
+def served(*lines: str) -> Iterator[Broker]:
+    """A broker with one rule for br0."""
+    POLICY.parent.mkdir(exist_ok=True)
+    POLICY.write_text("\n".join(["[[allow]]", 'bridge = "br0"', *lines, "[end]", ""]))
+    try:
+        with world.bridge("br0"), broker.by_hand() as daemon:
+            yield daemon
+    finally:
+        POLICY.unlink()
+
+
+def test_a_rule_is_for_the_users_that_it_names() -> None:
+    """An uid in its range is served, the one beside it is told that no line allows it."""
+    with served(f'users = ["{PLAIN_UID}-{PLAIN_UID + 9}"]'):
+        with broker.ask(uid=PLAIN_UID) as answer:
+            assert answer.granted, answer
+        with broker.ask(uid=PLAIN_UID - 1) as answer:
+            assert not answer.granted
+            assert "no line of /etc/qbhelper/policy.toml allows `br0'" in answer.reply.message
+
+
+def test_a_rule_is_for_members_of_its_groups() -> None:
+    """A supplementary group counts, as it was when the caller connected."""
+    with served('groups = ["4242"]'):
+        with broker.ask(groups=[4242]) as answer:
+            assert answer.granted, answer
+        with broker.ask(groups=[4243]) as answer:
+            assert not answer.granted
+
+
+@pytest.mark.parametrize("queues", [2, 4, 16])
+def test_queues_are_given_as_the_rule_has_them(queues: int) -> None:
+    """So many fds come in one reply, each a queue of the one TAP; what goes in at one is counted on it."""
+    with served("queues = 16"), broker.ask(queues=queues) as answer:
+        assert (answer.reply.code.name, answer.reply.fds, len(answer.fds)) == ("GRANTED", queues, queues)
+        taps = [caller.describe(fd) for fd in answer.fds]
+        assert {tap.name for tap in taps} == {answer.name}
+        assert all(tap.flags & IFF_MULTI_QUEUE for tap in taps)
+        directory = Path("/sys/class/net", answer.name)
+        assert len(os.listdir(directory / "queues")) == 2 * queues
+        before = int((directory / "statistics/rx_packets").read_text())
+        for fd in answer.fds:
+            os.write(fd, bytes(10) + b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x88\xb5" + bytes(46))
+        assert int((directory / "statistics/rx_packets").read_text()) == before + queues
+        for fd in answer.fds[1:]:
+            os.close(fd)
+        del answer.fds[1:]
+        assert broker.taps() == {answer.name}
+
+
+def test_more_queues_than_the_rule_has_are_refused() -> None:
+    """One more than allowed is unsupported, and nothing is left; never silently fewer."""
+    with served("queues = 2"):
+        with broker.ask(queues=3) as answer:
+            assert (answer.reply.code.name, answer.fds) == ("UNSUPPORTED", [])
+            assert answer.reply.message == "3 queues: /etc/qbhelper/policy.toml:1 allows 2"
+        assert broker.no_tap_is_left()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("vm%d", "vm"), ("u{uid}-%d", f"u{PLAIN_UID}-")])
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_port_is_named_as_the_rule_says(name: str, expected: str, counted: bool) -> None:
+    """The kernel puts in the first free number, also where ports are counted; the reply has the name."""
+    limit = ["max_ports = 2"] if counted else []
+    with served(f'name = "{name}"', *limit), broker.ask() as first, broker.ask() as second:
+        assert (first.name, second.name) == (f"{expected}0", f"{expected}1")
+        assert broker.taps() == {first.name, second.name}
+        assert caller.describe(first.fds[0]).name == first.name
+
+
+def test_a_name_that_is_taken_is_a_refusal() -> None:
+    """A fixed name can be given once; the interface that has it, whosever it is, is not touched."""
+    world.run("ip", "tuntap", "add", "vm7", "mode", "tap")
+    try:
+        with served('name = "vm7"', "max_ports_total = 1"), broker.ask() as answer:
+            assert not answer.granted
+            assert answer.reply.message.startswith("failed to rename interface")
+        assert broker.taps() == {"vm7"}
+    finally:
+        world.run("ip", "link", "del", "vm7")
+
+
+def test_a_rule_can_let_in_another_network_namespace() -> None:
+    """A container with a network of its own gets a port on the host's bridge, if and only if the rule says so."""
+    words = ["--net", str(broker.helper()), "--br=br0"]
+    for rule, granted in ((["other_network_namespaces = true"], True), ([], False)):
+        with served(*rule):
+            with caller.call(Path("/usr/bin/unshare"), uid=None, argv=lambda fd: [*words, f"--fd={fd}"]) as outcome:
+                assert outcome.granted is granted, outcome
+                assert granted or "another network namespace" in outcome.stderr
+            assert broker.no_tap_is_left()
+
+
+def test_a_rule_that_has_expired_gives_nothing() -> None:
+    """The day after is too late, and the message says so."""
+    with served("expires = 2001-01-31"), broker.ask() as answer:
+        assert not answer.granted
+        assert "allowed it until 2001-01-31" in answer.reply.message
+
+
+def test_the_log_names_the_rule() -> None:
+    """Whoever reads the broker's log sees which line gave the port."""
+    with served() as daemon:
+        for _ in range(2):  # the second one is answered when the first one has been logged
+            with broker.ask() as answer:
+                assert answer.granted
+        assert f"uid {PLAIN_UID} has port tap0 on br0 by {POLICY}:1" in daemon.log()
