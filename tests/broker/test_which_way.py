@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which of the two ways to privilege the helper takes: its own if its file has one, else the broker, else root's."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,12 +10,17 @@ import pytest
 from qbhelper.lease import parse_alias
 from tests.support import broker, caller, install
 from tests.support.broker import Broker
+from tests.support.caller import Outcome
 
 pytestmark = pytest.mark.needs_root
 
 
-def _alias(name: str) -> bytes:
-    return Path("/sys/class/net", name, "ifalias").read_bytes().rstrip(b"\n")
+def _was_alone(outcome: Outcome) -> bool:
+    """Whether the helper made the port itself: then the lease is its parent's, else that of the helper's own process."""
+    alias = Path("/sys/class/net", outcome.tap().name, "ifalias").read_bytes().rstrip(b"\n")
+    lease = parse_alias(alias)
+    assert lease is not None, alias
+    return lease.pid == os.getpid()
 
 
 def test_with_the_keeper_dead_root_goes_on_alone_and_others_are_told(br0: str) -> None:
@@ -25,7 +31,7 @@ def test_with_the_keeper_dead_root_goes_on_alone_and_others_are_told(br0: str) -
         assert broker.SOCKET.exists()
         with broker.call(uid=None) as outcome:
             assert outcome.granted, outcome
-            assert parse_alias(_alias(outcome.tap().name)) is None
+            assert _was_alone(outcome)
         refused = broker.call()
         assert refused.refused
         assert "systemctl start qbhelper.socket" in refused.stderr
@@ -47,20 +53,20 @@ def test_a_copy_with_privilege_of_its_own_does_not_ask(daemon: Broker, br0: str)
     for privilege in (install.Privilege.SETUID, install.Privilege.FILE_CAPABILITY):
         with caller.call(install.ours(privilege)) as outcome:
             assert outcome.granted, outcome
-            assert _alias(outcome.tap().name) == b""
+            assert _was_alone(outcome)
 
 
 def test_root_asks_a_broker_that_runs_and_does_without_where_none_does(br0: str) -> None:
-    """Real root gets a lease while a broker serves, and a plain port before and after that."""
-    aliases = []
+    """Real root gets a port from the broker while one serves, and without it before and after that."""
+    alone = []
     for way in (None, broker.by_hand, broker.activated, None):
         with ExitStack() as stack:
             if way is not None:
                 stack.enter_context(way())
             outcome = stack.enter_context(broker.call(uid=None))
             assert outcome.granted, outcome
-            aliases.append(parse_alias(_alias(outcome.tap().name)) is not None)
-    assert aliases == [False, True, True, False]
+            alone.append(_was_alone(outcome))
+    assert alone == [True, False, False, True]
 
 
 def test_without_a_broker_a_plain_uid_is_told_both_remedies(br0: str) -> None:
