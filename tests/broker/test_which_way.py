@@ -16,7 +16,7 @@ pytestmark = pytest.mark.needs_root
 
 
 def _was_alone(outcome: Outcome) -> bool:
-    """Whether the helper made the port itself: then the lease is its parent's, else that of the helper's own process."""
+    """Whether the helper made the port itself: then the pid of the lease is its parent's, else its own."""
     alias = Path("/sys/class/net", outcome.tap().name, "ifalias").read_bytes().rstrip(b"\n")
     lease = parse_alias(alias)
     assert lease is not None, alias
