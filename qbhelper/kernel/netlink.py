@@ -7,7 +7,7 @@ in, of which pyroute2 decodes one in the time that making a whole port takes.
 
 import errno
 import os
-from _socket import AF_NETLINK, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET
+from _socket import AF_NETLINK, MSG_DONTWAIT, SO_RCVBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET
 from _socket import socket as Socket  # noqa: N812
 
 from qbhelper.kernel.message import (
@@ -159,7 +159,12 @@ class LinkEvents:
         self._needle = needle
         self._boring = boring
         self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
-        self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, _EVENT_BUFFER)
+        try:
+            self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, _EVENT_BUFFER)
+        except PermissionError:
+            # In a user namespace, as in a system container, CAP_NET_ADMIN is not enough for more than rmem_max.
+            # Events that then are lost are announced as lost.
+            self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, _EVENT_BUFFER)
         self._socket.bind((0, RTMGRP_LINK))
 
     def fileno(self) -> int:

@@ -9,40 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import broker, caller, world
+from tests.support import broker, caller, rootless, world
 from tests.support.broker import Broker, Way
 from tests.support.caller import PLAIN_UID, Outcome
 
 pytestmark = pytest.mark.needs_root
 
 CLONE_NEWNET = 0x40000000
-UNSHARE = Path("/usr/bin/unshare")
 OTHER_UID = PLAIN_UID + 7
-CONTAINER = """
-set -e
-mount --bind /run/qbhelper /mnt
-mount --bind "$1" /media
-mount -t tmpfs tmpfs /run
-mkdir /run/qbhelper
-mount --bind /mnt /run/qbhelper
-mount -t tmpfs tmpfs /dev/net
-test ! -e /dev/net/tun
-shift
-exec "$@"
-"""
-"""A file system with the broker's socket in it, without the TUN device, without the rest of /run."""
-NO_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+NO_PRIVILEGE = (*rootless.NO_CAPABILITIES, "--no-new-privs")
 
 
 def in_container(*options: str, wrapper: Sequence[str] = (), uid: int = PLAIN_UID) -> Outcome:
     """Call the helper from namespaces of its own that a plain uid has made, as rootless containers do."""
+    helper = broker.helper()
+    program, *start = rootless.words(helper.parent, options=options)
 
     def words(fd: int) -> list[str]:
-        command = [*wrapper, "/media/qbhelper", "--br=br0", f"--fd={fd}"]
-        start = ["sh", "-c", CONTAINER, "container", str(broker.helper().parent), *command]
-        return ["--user", *options, "--mount", "--pid", "--fork", "--kill-child", *start]
+        return [*start, *wrapper, str(helper), "--br=br0", f"--fd={fd}"]
 
-    return caller.call(UNSHARE, argv=words, uid=uid)
+    return caller.call(Path(program), argv=words, uid=uid)
 
 
 @pytest.fixture
@@ -57,10 +43,10 @@ def rules_for_one(br0: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("either")
-@pytest.mark.parametrize("wrapper", [NO_CAPABILITIES, ()], ids=["without capabilities", "with those of its namespace"])
+@pytest.mark.parametrize("wrapper", [NO_PRIVILEGE, ()], ids=["without capabilities", "with those of its namespace"])
 def test_a_container_without_the_tun_device_is_granted_a_port(br0: str, wrapper: Sequence[str]) -> None:
     """Own mount, pid and user namespace, no TUN device: the socket in the container is all that it takes."""
-    with in_container("--map-root-user", wrapper=wrapper) as outcome:
+    with in_container(wrapper=wrapper) as outcome:
         assert outcome.granted, outcome
         assert world.ports(br0) == {outcome.tap().name}
 
@@ -69,9 +55,9 @@ def test_a_container_without_the_tun_device_is_granted_a_port(br0: str, wrapper:
 def test_root_of_a_user_namespace_is_the_uid_that_the_host_sees(way: Way) -> None:
     """Being root in a container opens no rule of real root's, and closes none of the user's own."""
     with way():
-        with in_container("--map-root-user") as outcome:
+        with in_container() as outcome:
             assert outcome.granted, outcome
-        stranger = in_container("--map-root-user", uid=OTHER_UID)
+        stranger = in_container(uid=OTHER_UID)
         assert stranger.refused
         assert f"your uid is {OTHER_UID}" in stranger.stderr
 
@@ -82,7 +68,7 @@ def test_a_rule_of_roots_is_not_for_root_of_a_user_namespace(br0: str) -> None:
     world.write_access_list(f"include {include}\n")
     try:
         with broker.by_hand():
-            assert in_container("--map-root-user").refused
+            assert in_container().refused
             with broker.ask(uid=0) as answer:
                 assert answer.granted
     finally:
@@ -92,7 +78,7 @@ def test_a_rule_of_roots_is_not_for_root_of_a_user_namespace(br0: str) -> None:
 @pytest.mark.usefixtures("either")
 def test_a_caller_from_another_network_is_refused_and_told_so(br0: str) -> None:
     """A TAP of this network is of no use in another one; the message says that this is why."""
-    outcome = in_container("--map-root-user", "--net", wrapper=NO_CAPABILITIES)
+    outcome = in_container("--net", wrapper=NO_PRIVILEGE)
     assert outcome.refused
     assert "another network namespace" in outcome.stderr
     assert world.ports(br0) == frozenset()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Plays systemd with qbhelper.socket and qbhelper.service: `activator.py SOCKET DAEMON`.
+"""Plays systemd with qbhelper.socket and qbhelper.service: `activator.py SOCKET DAEMON [UID]`.
 
-Listens, and starts the daemon on fd 3 when somebody connects: as nobody, with the capabilities of the unit.  When it
-has ended with status 0 the next connection starts it again, after a failure the time of RestartSec= does.
+Listens, and starts the daemon on fd 3 when somebody connects: as this uid (default: its own), with the capabilities
+of the unit.  When it has ended with status 0 the next connection starts it again, after a failure the time of
+RestartSec= does.
 """
 
 import os
@@ -14,14 +15,15 @@ from pathlib import Path
 
 CAPABILITIES = "-all,+net_admin,+dac_read_search"
 SETPRIV = (
-    *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs", "--pdeathsig", "KILL"),
+    *("setpriv", "--no-new-privs", "--pdeathsig", "KILL"),
     *("--inh-caps", CAPABILITIES, "--ambient-caps", CAPABILITIES, "--bounding-set", CAPABILITIES),
 )
 RESTART_SECONDS = 0.1
 
 
-def main(path: str, daemon: str) -> None:
+def main(path: str, daemon: str, uid: str = "") -> None:
     """Listen until SIGTERM."""
+    identity = ["--reuid", uid, "--regid", uid, "--clear-groups"] if uid else []
     signals = {signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     Path(path).parent.mkdir(mode=0o755, exist_ok=True)
@@ -40,7 +42,7 @@ def main(path: str, daemon: str) -> None:
             wanted = [end, listener.fileno()] if waits_for_caller else [end]
             if end in select.select(wanted, [], [], None if waits_for_caller else 0)[0]:
                 return
-            status = _run(listener, daemon, end)
+            status = _run(listener, [*SETPRIV, *identity, daemon], end)
             if status is None:
                 return
             waits_for_caller = status == 0
@@ -50,7 +52,7 @@ def main(path: str, daemon: str) -> None:
         os.unlink(path)
 
 
-def _run(listener: socket.socket, daemon: str, end: int) -> int | None:
+def _run(listener: socket.socket, command: list[str], end: int) -> int | None:
     """Run the daemon once and return its status; None if we were told to end."""
     pid = os.fork()
     if pid == 0:
@@ -59,7 +61,7 @@ def _run(listener: socket.socket, daemon: str, end: int) -> int | None:
             os.set_inheritable(3, True)
         else:
             os.dup2(listener.fileno(), 3)
-        os.execvpe(SETPRIV[0], [*SETPRIV, daemon], os.environ | {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+        os.execvpe(command[0], command, os.environ | {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
     handle = os.pidfd_open(pid)
     ended = end in select.select([handle, end], [], [])[0]
     if ended:

@@ -140,10 +140,11 @@ def by_hand(
 def activated(daemon: Path | None = None) -> Iterator[Broker]:
     """A broker that is started as by systemd: with the socket, as a plain uid, again whenever it is needed.
 
-    `daemon` is started in place of qbhelperd.
+    `daemon` is started in place of qbhelperd.  In a user namespace, which has no other uid, it is our own.
     """
     activator = [sys.executable, str(Path(__file__).with_name("activator.py")), str(SOCKET), str(daemon or program())]
-    with _running(activator, None, knock=True) as broker:
+    identity = [str(NOBODY)] if world.is_real_root() else []
+    with _running([*activator, *identity], None, knock=True) as broker:
         yield broker
 
 

@@ -107,10 +107,13 @@ class Guest:
         *,
         uid: int | None = PLAIN_UID,
         daemonize: bool = False,
+        wrapper: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Start QEMU with these words as this user (None: as ourselves).
 
-        The guest gives each of `nics` its address, once it has booted.
+        The guest gives each of `nics` its address, once it has booted.  `wrapper` is a command that
+        starts QEMU in some other state, such as setpriv or unshare; `pass_fds` are for QEMU as well.
         """
         self.name = name
         self.ready_after = 0.0
@@ -130,16 +133,17 @@ class Guest:
             own_words += _boot_words(nics)
             if self._pid_file:
                 own_words += ["-daemonize", "-pidfile", str(self._pid_file)]
-            self._process = self._start([*words, *own_words], [console.fileno(), qmp.fileno()], uid)
-        self.pid = self._process.pid
+            command = [*wrapper, QEMU, *MACHINE.split(), *words, *own_words]
+            self._process = self._start(command, [console.fileno(), qmp.fileno(), *pass_fds], uid)
+        self._daemon: int | None = None
         if self._pid_file:
             self._await_daemon(self._pid_file)
 
-    def _start(self, words: list[str], fds: list[int], uid: int | None) -> "subprocess.Popen[bytes]":
+    def _start(self, command: list[str], fds: list[int], uid: int | None) -> "subprocess.Popen[bytes]":
         if uid is not None:
             os.chown(self._scratch.name, uid, uid)
         return subprocess.Popen(
-            [QEMU, *MACHINE.split(), *words],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=self._stderr,
             stderr=self._stderr,
@@ -156,7 +160,7 @@ class Guest:
         try:
             if self._process.wait(BOOT_SECONDS) != 0:
                 raise self.failure("QEMU did not become a daemon")
-            self.pid = int(pid_file.read_text())
+            self._daemon = int(pid_file.read_text())
         except BaseException:
             self.end()
             raise
@@ -213,6 +217,11 @@ class Guest:
     # What can be seen from outside -------------------------------------------------------------
 
     @property
+    def pid(self) -> int:
+        """QEMU's process, as we see it: below the wrapper, or the daemon that it became."""
+        return self._daemon or processes.below(self._process.pid, QEMU) or self._process.pid
+
+    @property
     def age(self) -> float:
         """Seconds since QEMU was started."""
         return time.monotonic() - self._started
@@ -247,15 +256,11 @@ class Guest:
 
     def end(self) -> None:
         """End QEMU, and wait until the kernel has taken back all it had; again is harmless."""
-        if self._pid_file is None:
-            self._process.terminate()
-            try:
-                self._process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        elif self.pid != self._process.pid:
+        if self._daemon is not None:
+            processes.end(self._daemon, END_SECONDS)
+        elif self._process.poll() is None:
             processes.end(self.pid, END_SECONDS)
+        self._process.wait()
         self._console.close()
         self.qmp.close()
         self._stderr.close()
