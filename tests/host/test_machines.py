@@ -3,7 +3,6 @@
 
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,29 +31,21 @@ def systemctl(*words: str) -> str:
     return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False).stdout.strip()
 
 
-@pytest.mark.inside("debian13", "debian12", "debian13-vm")
+@pytest.mark.inside("debian13", "debian12")
 def test_a_machine_runs_its_own_distribution_and_its_systemd(machine_name: str) -> None:
     """Tests inside see the release that was asked for, and no unit that failed."""
-    release = re.fullmatch(r"debian(\d+)(-vm)?", machine_name)
-    assert release is not None
-    assert platform.freedesktop_os_release()["VERSION_ID"] == release[1]
+    assert "debian" + platform.freedesktop_os_release()["VERSION_ID"] == machine_name
     assert Path("/proc/1/comm").read_text() == "systemd\n"
     assert systemctl("is-system-running", "--wait") == "running", systemctl("--failed")
 
 
-@pytest.mark.inside("debian13", "debian12", "debian13-vm")
+@pytest.mark.inside("debian13", "debian12")
 def test_a_machine_has_a_network_of_its_own_and_can_make_taps() -> None:
     """Nothing but its loopback is there at first, and /dev/net/tun is for everybody, as udev would have it."""
     assert world.interfaces() == {"lo"}
     assert Path("/dev/net/tun").stat().st_mode & 0o777 == 0o666
     with world.bridge("br0"):
         assert world.ports("br0") == frozenset()
-
-
-@pytest.mark.inside("debian13-vm")
-def test_a_virtual_machine_has_the_kernel_of_its_distribution() -> None:
-    """It is what we boot one for."""
-    assert re.fullmatch(r"6\.12\..*deb13-amd64", platform.release())
 
 
 def test_a_command_gives_its_output_and_its_status(container: Container) -> None:

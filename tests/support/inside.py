@@ -4,10 +4,10 @@
     @pytest.mark.inside("debian13", "debian12")
     def test_the_machine_is_up() -> None: ...
 
-runs once in each of these machines (tests/support/machines.py has the names).  A pytest in there
-runs all the tests of its machine in one go, so fixtures last as long as ever, and what a test
-changes stays changed.  Tests in tests/host have the machine as it was booted; those of all other
-directories have a private world in it, like the one that `./dev test` makes out here.
+runs once in each of these machines (tests/support/machines.py has the names).  In tests/host, a
+module has a machine of its own, freshly booted, and what one of its tests changes is changed for the
+next.  The tests of all other directories share a machine, and have a private world in it, like
+the one that `./dev test` makes out here.
 
 This plugin of pytest plays both parts: out here it boots the machines, hands them their tests and
 passes on the reports that come back; in there it sends the reports.
@@ -16,6 +16,7 @@ passes on the reports that come back; in there it sends the reports.
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -30,17 +31,22 @@ PATIENCE = 180.0
 """Seconds that a test in there may take; a virtual one is slow, the more so on a busy machine."""
 
 
-def machine_of(item: pytest.Item) -> str | None:
-    """Return the name of the machine that a test is to run in; None if it is to run here."""
+@dataclass(frozen=True, order=True)
+class Lodging:
+    """A machine, and whose it is."""
+
+    machine: str
+    module: str
+    """The module of tests/host that has it for itself; empty if it is for all who have private worlds in it."""
+
+
+def lodging_of(item: pytest.Item) -> Lodging | None:
+    """Return where a test is to run; None if it is to run here."""
     if world.machine() is not None or item.get_closest_marker("inside") is None:
         return None
     assert isinstance(item, pytest.Function)
-    return str(item.callspec.params[PARAMETER])
-
-
-def _has_the_machine(item: pytest.Item) -> bool:
-    """Whether a test has the machine as it was booted, and no private world in it."""
-    return item.nodeid.startswith("tests/host/")
+    module = item.nodeid.split("::")[0]
+    return Lodging(str(item.callspec.params[PARAMETER]), module if module.startswith("tests/host/") else "")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -61,11 +67,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)  # when others have put them in order
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have those of one machine run one after another, and after all that need none; skip what can't run here."""
-    items.sort(key=lambda item: (machine_of(item) or "", _has_the_machine(item)))
+    """Have the tests of one machine run one after another, and after all that need none; skip what can't run here."""
+    items.sort(key=lambda item: lodging_of(item) or Lodging("", ""))
     for item in items:
-        name = machine_of(item)
-        obstacle = machines.why_not(name) if name else None
+        lodging = lodging_of(item)
+        obstacle = machines.why_not(lodging.machine) if lodging else None
         if obstacle:
             item.add_marker(pytest.mark.skip(reason=obstacle))
 
@@ -80,13 +86,18 @@ class Sender:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._since = 0.0
+        """When the test began, in seconds since the epoch."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Print it, in a line of its own; pytest has stdout while no test runs."""
+        if report.when == "setup":
+            self._since = report.start
         if report.failed and world.is_whole_machine():
-            journal = subprocess.run(["journalctl", "--lines=80"], capture_output=True, text=True, check=False).stdout
-            report.sections.append(("The machine's journal ends with", journal))
+            command = ["journalctl", "--no-hostname", f"--since=@{self._since:.3f}"]
+            journal = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            report.sections.append(("What the machine's journal says of that time", journal))
         data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
         print(f"\n{RECORD.decode()}{json.dumps(data)}", flush=True)
 
@@ -97,9 +108,9 @@ class Runner:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._items: list[pytest.Item] = []
+        self._lodging: Lodging | None = None
+        """Where tests run at present."""
         self._machine: Machine | None = None
-        self._run: object = None
-        """What the reports are of: a machine, and whether that is all they have."""
         self._reports: Iterator[pytest.TestReport] = iter(())
         self._came: dict[str, list[pytest.TestReport]] = {}
         """Reports that came and were not asked for yet, by the test's node id."""
@@ -111,14 +122,14 @@ class Runner:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Have a test run in its machine, in place of what pytest would do."""
-        name = machine_of(item)
-        if name is None or item.get_closest_marker("skip") is not None:
+        lodging = lodging_of(item)
+        if lodging is None or item.get_closest_marker("skip") is not None:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in self._reports_of(item, name):
+        for report in self._reports_of(item, lodging):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        if nextitem is None or machine_of(nextitem) != name:
+        if nextitem is None or lodging_of(nextitem) != lodging:
             self._end()
         return True
 
@@ -126,15 +137,18 @@ class Runner:
         """Leave no machine running, whatever ended the tests."""
         self._end()
 
-    def _reports_of(self, item: pytest.Item, name: str) -> list[pytest.TestReport]:
+    def _reports_of(self, item: pytest.Item, lodging: Lodging) -> list[pytest.TestReport]:
         try:
-            if self._run != (name, _has_the_machine(item)):
-                self._start(item, name)
+            if lodging != self._lodging:
+                self._lodging = lodging
+                self._machine = machines.boot(lodging.machine)
+                tests = [one.nodeid for one in self._items if lodging_of(one) == lodging]
+                self._reports = self._run_tests(self._machine, tests, in_private_world=not lodging.module)
             while not any(report.when == "teardown" for report in self._came.get(item.nodeid, ())):
                 report = next(self._reports)
                 self._came.setdefault(report.nodeid, []).append(report)
         except StopIteration:
-            why = f"{name} has ended its tests, or could not be booted, and never came to this one"
+            why = f"{lodging.machine} never came to this test: see the first one that failed there"
         except MachineFailed as error:
             why = str(error)
         else:
@@ -142,33 +156,29 @@ class Runner:
         failed = pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "call")
         return [*self._came.pop(item.nodeid, []), failed]
 
-    def _start(self, item: pytest.Item, name: str) -> None:
-        """Have the machine run this test and all others that have as much of it."""
-        whole = _has_the_machine(item)
-        self._run, self._reports = (name, whole), iter(())
-        if self._machine is None:
-            self._machine = machines.boot(name)
-        tests = [one.nodeid for one in self._items if (machine_of(one), _has_the_machine(one)) == self._run]
-        self._reports = self._run_tests(self._machine, tests, whole)
-
-    def _run_tests(self, machine: Machine, tests: list[str], whole: bool) -> Iterator[pytest.TestReport]:
+    def _run_tests(self, machine: Machine, tests: list[str], *, in_private_world: bool) -> Iterator[pytest.TestReport]:
+        """Yield the reports as they come; after the last one the machine is at fault if more is wanted."""
         options = ["-q", f"--tb={self._config.getoption('tbstyle')}"]
-        stream = machine.pytest(*options, *tests, in_private_world=not whole, patience=PATIENCE)
         received, said = bytearray(), bytearray()
-        for chunk in stream:
+        for chunk in machine.pytest(*options, *tests, in_private_world=in_private_world, patience=PATIENCE):
             received += chunk
             while b"\n" in received:
                 line, _, received = received.partition(b"\n")
                 if line.startswith(RECORD):
-                    data = json.loads(line[len(RECORD) :])
-                    for name in ("location", "longrepr"):  # JSON knows lists alone
-                        data[name] = tuple(data[name]) if isinstance(data[name], list) else data[name]
-                    yield self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+                    yield self._parse(line[len(RECORD) :])
                 else:
                     said += line + b"\n"
         raise machine.failure(f"pytest has ended; it said:\n{said.decode(errors='replace')[-3000:]}")
 
+    def _parse(self, record: bytearray) -> pytest.TestReport:
+        data = json.loads(record)
+        for name in ("location", "longrepr"):  # JSON knows lists alone
+            data[name] = tuple(data[name]) if isinstance(data[name], list) else data[name]
+        report = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+        assert isinstance(report, pytest.TestReport)
+        return report
+
     def _end(self) -> None:
         if self._machine is not None:
             self._machine.end()
-        self._machine, self._run = None, None
+        self._machine, self._lodging, self._reports = None, None, iter(())
