@@ -13,8 +13,10 @@ import pytest
 
 from tests.support import world
 
+pytest_plugins = ["tests.support.inside"]
+
 HERE = Path(__file__).parent
-IN_A_WORLD = frozenset({"kernel", "conformance", "guests", "broker"})
+IN_A_WORLD = frozenset({"kernel", "conformance", "guests", "broker", "host"})
 """Directories whose tests make interfaces, and so need a private network; also their markers."""
 
 PATIENCE = 2.0
@@ -107,7 +109,9 @@ class Traces:
     def now(cls) -> "Traces":
         """Look around.  Reads directories only, so that it costs a fraction of a millisecond."""
         interfaces = {f"interface {name}" for name in world.interfaces()}
-        return cls(frozenset(interfaces | _open_files() | _processes()))
+        # In a whole machine, processes come and go by themselves.
+        processes = set() if world.is_whole_machine() else _processes()
+        return cls(frozenset(interfaces | _open_files() | processes))
 
     def since(self, before: "Traces") -> list[str]:
         """What is here and was not `before`."""

@@ -15,21 +15,18 @@ e1000 as well as virtio.  Everything is cached outside the checkout:
 it before it enters a private network namespace; in there, `cached` finds what was fetched.
 """
 
-import fcntl
 import hashlib
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.support import cache as kept
 from tests.support import kernel_files
 
 WANTED_MODULES = ("virtio_pci", "virtio_net", "e1000")
@@ -42,7 +39,6 @@ KERNEL_METAPACKAGES = ("linux-image-amd64", "linux-image-generic")
 
 KERNEL_PACKAGE = re.compile(r"linux-(image|modules|modules-extra|binary)(-unsigned)?-(?P<release>\d\S*)")
 PLAIN_ENGLISH = {**os.environ, "LC_ALL": "C.UTF-8"}
-UNFINISHED = ".unfinished-"
 UNWANTED_KERNEL = re.compile(r"-(cloud|rt|dbg)\b")
 
 
@@ -59,15 +55,9 @@ class Image:
     initramfs: Path
 
 
-def cache_directory() -> Path:
-    """Where images are kept between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "qbhelper" / "images"
-
-
 def cached() -> Image:
     """The newest image that has been fetched; `NoImage` if there is none.  Needs no network."""
-    complete = [path for path in cache_directory().glob("[!.]*") if path.is_dir()]
+    complete = [path for path in kept.directory("images").glob("[!.]*") if path.is_dir()]
     if not complete:
         raise NoImage("no guest image in the cache: run `python3 -m tests.support.images` where there is network")
     return _with_initramfs(max(complete, key=lambda path: path.stat().st_mtime))
@@ -76,34 +66,21 @@ def cached() -> Image:
 def fetch() -> Image:
     """Download and build what the newest kernel package needs, unless the cache has it.
 
-    Prints what it does.  An interrupted run leaves nothing behind that looks like an image, and
-    of two runs at once the second one waits for the first.
+    Prints what it does.
     """
     packages = _kernel_packages()
-    target = cache_directory() / _cache_name(packages[0])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            for killed in target.parent.glob(UNFINISHED + "*"):
-                shutil.rmtree(killed)
-            with _scratch(target.parent) as scratch:
-                _download([*packages, "busybox-static"], scratch)
-                _say("building")
-                _build(scratch / "tree", scratch / "image")
-                (scratch / "image").rename(target)
-    return _with_initramfs(target)
+
+    def make(image: Path) -> None:
+        tree = image.with_name("tree")
+        _download([*packages, "busybox-static"], tree)
+        _say("building")
+        _build(tree, image)
+
+    return _with_initramfs(kept.once(kept.directory("images") / _cache_name(packages[0]), make))
 
 
 def _say(text: str) -> None:
     print(f"guest image: {text}", flush=True)
-
-
-@contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """A directory beside the target, so that a rename puts the finished thing in its place."""
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=parent) as name:
-        yield Path(name)
 
 
 # Packages ------------------------------------------------------------------------------------
@@ -150,16 +127,17 @@ def _cache_name(package: str) -> str:
     return f"{match['release']}_{version.replace(':', '.')}"
 
 
-def _download(packages: Sequence[str], scratch: Path) -> None:
-    """Unpack these packages into scratch/tree."""
+def _download(packages: Sequence[str], tree: Path) -> None:
+    """Unpack these packages into a directory."""
+    tree.mkdir()
     _say(f"downloading {', '.join(packages)}")
     quiet = [] if sys.stdout.isatty() else ["-q"]
     # As root, apt would hand the download to its own user, who may not write in our cache.
     command = ["apt-get", *quiet, "-o", "APT::Sandbox::User=root", "download", *packages]
-    if subprocess.run(command, cwd=scratch, check=False, env=PLAIN_ENGLISH).returncode != 0:
+    if subprocess.run(command, cwd=tree, check=False, env=PLAIN_ENGLISH).returncode != 0:
         raise NoImage("the download failed; what apt-get said is above")
-    for package in scratch.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(scratch / "tree")], check=True)
+    for package in tree.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", str(package), str(tree)], check=True)
         package.unlink()
 
 
@@ -185,26 +163,26 @@ def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
 # Initramfs -------------------------------------------------------------------------------------
 
 
-def _with_initramfs(directory: Path) -> Image:
+def _with_initramfs(image: Path) -> Image:
     """The image in this directory of the cache, with an initramfs that has today's init script."""
-    modules = directory / "modules"
+    modules = image / "modules"
     entries = [
         *((name, stat.S_IFDIR | 0o755, b"") for name in ("bin", "dev", "modules", "proc", "sys", "tmp")),
         ("init", stat.S_IFREG | 0o755, INIT_SCRIPT.read_bytes()),
-        ("bin/busybox", stat.S_IFREG | 0o755, (directory / "busybox").read_bytes()),
+        ("bin/busybox", stat.S_IFREG | 0o755, (image / "busybox").read_bytes()),
         ("bin/sh", stat.S_IFLNK | 0o777, b"busybox"),
         *((f"modules/{path.name}", stat.S_IFREG | 0o644, path.read_bytes()) for path in sorted(modules.iterdir())),
     ]
-    archive = _cpio(entries)
-    initramfs = directory / f"initramfs-{hashlib.sha256(archive).hexdigest()[:16]}"
+    archive = cpio(entries)
+    initramfs = image / f"initramfs-{hashlib.sha256(archive).hexdigest()[:16]}"
     if not initramfs.exists():
-        with _scratch(directory) as scratch:
-            _write(scratch / "initramfs", archive)
-            (scratch / "initramfs").rename(initramfs)
-    return Image(directory.name.split("_")[0], directory / "kernel", initramfs)
+        unfinished = initramfs.with_name(f".{initramfs.name}-{os.getpid()}")
+        _write(unfinished, archive)
+        unfinished.rename(initramfs)
+    return Image(image.name.split("_")[0], image / "kernel", initramfs)
 
 
-def _cpio(entries: Iterable[tuple[str, int, bytes]]) -> bytes:
+def cpio(entries: Iterable[tuple[str, int, bytes]]) -> bytes:
     """An archive in cpio's "newc" format, the one an initramfs has: (name, mode, content) each."""
     archive = bytearray()
     for number, (name, mode, content) in enumerate([*entries, ("TRAILER!!!", 0, b"")], start=1):

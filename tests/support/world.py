@@ -4,6 +4,9 @@
 `./dev` starts tests and demo under `unshare` (network, mount and pid namespaces; a user
 namespace too when it is not run by root).  `prepare` then makes the file systems private, so
 that nothing these programs write or create can be seen on the host.
+
+A whole machine that was booted for tests (tests/support/machine.py) is a world, too: either as it
+is, or with a private world made in it.
 """
 
 import ctypes
@@ -34,14 +37,24 @@ def run(*argv: str, timeout: float = 60) -> str:
     return done.stdout
 
 
-def is_private() -> bool:
-    """Whether `./dev` has put us into namespaces of our own.
+def machine() -> str | None:
+    """The whole machine that was booted for the tests and that we run in, if we do."""
+    return os.environ.get("QBHELPER_MACHINE")
 
-    It passes the inode of the network namespace it left behind; in that namespace, or without
+
+def is_whole_machine() -> bool:
+    """Whether our world is a machine as it was booted, with its systemd and its network."""
+    return machine() is not None and "QBHELPER_HOST_NETWORK" not in os.environ
+
+
+def is_private() -> bool:
+    """Whether what we do to the network is seen by nobody else.
+
+    `./dev` passes the inode of the network namespace it left behind; in that namespace, or without
     that word, we are not private.
     """
     left_behind = os.environ.get("QBHELPER_HOST_NETWORK")
-    return left_behind is not None and left_behind != os.readlink("/proc/self/ns/net")
+    return is_whole_machine() or (left_behind is not None and left_behind != os.readlink("/proc/self/ns/net"))
 
 
 def is_real_root() -> bool:
@@ -54,6 +67,9 @@ def prepare() -> None:
     if not is_private():
         raise NotPrivate("not in a private network namespace: start this through ./dev")
     if WORLD.exists():
+        return
+    if is_whole_machine():
+        WORLD.mkdir(mode=0o755)
         return
     run("mount", "--make-rprivate", "/")
     run("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")

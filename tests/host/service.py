@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""qbhelper as it is installed on a machine with systemd: for tests that run inside one."""
+
+import subprocess
+from pathlib import Path
+
+from tests.support import caller, install, world
+from tests.support.caller import Outcome
+
+HELPER = Path("/usr/bin/qbhelper")
+UNITS = Path("/etc/systemd/system")
+ACCOUNT = "qbhelper"
+SERVICE = "qbhelper.service"
+SOCKET = "qbhelper.socket"
+
+
+def install_from_source() -> None:
+    """Install from this checkout: `make install`, the account, the units; the socket is enabled."""
+    world.run("make", "-s", "-C", str(install.TREE), "install", "prefix=/usr", "BUILD=/tmp/build")
+    world.run("useradd", "--system", "--no-create-home", "--shell=/usr/sbin/nologin", ACCOUNT)
+    for unit in (install.TREE / "packaging" / "systemd").iterdir():
+        (UNITS / unit.name).write_text(unit.read_text().replace("@sbindir@", "/usr/sbin"))
+    world.run("systemctl", "daemon-reload")
+    world.run("systemctl", "enable", "--now", SOCKET)
+
+
+def show(field: str) -> str:
+    """One property of the service, as systemd knows it."""
+    return world.run("systemctl", "show", "--value", f"--property={field}", SERVICE).strip()
+
+
+def pid() -> int:
+    """The process of the broker; 0 if there is none."""
+    return int(show("MainPID"))
+
+
+def call(bridge: str = "br0") -> Outcome:
+    """Have the helper ask for a port, as a user without any privilege."""
+    return caller.call(HELPER, bridge=bridge)
+
+
+def status(process: int) -> dict[str, str]:
+    """/proc/PID/status as names and values."""
+    lines = Path("/proc", str(process), "status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def try_inside(process: int, *argv: str) -> str:
+    """Run a command where a process lives, that is in its mount namespace, as root; what it wrote on stderr."""
+    inside = ["nsenter", f"--target={process}", "--mount", "--", *argv]
+    return subprocess.run(inside, capture_output=True, text=True, check=False).stderr
+
+
+def logged(*fields: str) -> str:
+    """What the journal has with these fields (NAME=VALUE)."""
+    world.run("journalctl", "--sync")
+    return world.run("journalctl", "--quiet", "--output=cat", f"--unit={SERVICE}", *fields)

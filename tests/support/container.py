@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A whole machine in a container: systemd-nspawn boots a Debian tree, in a network of its own.
+
+This works inside the private world of `./dev`, and where the machine itself runs no systemd.
+"""
+
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.support import cache, images, payload, pump, trees, world
+from tests.support.machine import HOME, Machine, Stream
+
+BOOT_SECONDS = 60.0
+END_SECONDS = 20.0
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Container(Machine):
+    """A container with what is in a tree."""
+
+    def __init__(self, release: str) -> None:
+        """Boot, and wait until systemd has started all that it starts."""
+        super().__init__(release)
+        self._leader = 0
+        """Process 1 of the container, as we see it."""
+        with ExitStack() as undo:
+            self._console = undo.enter_context(tempfile.TemporaryFile())
+            self._root = self._mounted(release, undo)
+            self._notifications = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            self._notifications.bind(str(self._root.with_name("notify")))
+            self._cgroup = _own_cgroup(release, undo)
+            self._process = self._start()
+            undo.callback(self._end_process)
+            self._await_boot()
+            self._undo = undo.pop_all()
+
+    def _mounted(self, release: str, undo: ExitStack) -> Path:
+        place = world.WORLD / "machines" / release
+        place.mkdir(parents=True)
+        undo.callback(shutil.rmtree, place)
+        layers = [payload.layer(release), trees.cached(release) / "root"]
+        return undo.enter_context(payload.overlay(layers, place / "own", place / "work", place / "root"))
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        words = [
+            *("--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe", "--notify-ready=yes"),
+            *("--private-network", "--capability=CAP_NET_ADMIN", "--bind=/dev/net/tun", f"--machine={self.name}"),
+            *_guest_image(),
+            *("--boot", f"--directory={self._root}"),
+        ]
+
+        def prepare() -> None:
+            (self._cgroup / "cgroup.procs").write_text("0")
+            world.die_with_parent()
+
+        variables = {
+            # Where the machine still has the first kind of control groups, the container is to have the second.
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+            "NOTIFY_SOCKET": str(self._notifications.getsockname()),
+        }
+        return subprocess.Popen(
+            ["systemd-nspawn", *words],
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=self._console,
+            stderr=self._console,
+            preexec_fn=prepare,
+        )
+
+    def _await_boot(self) -> None:
+        """Wait for two notifications: nspawn tells which process it made, and that one when it has booted."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        handle = os.pidfd_open(self._process.pid)
+        try:
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                notified = self._notifications.fileno()
+                ready = select.select([notified, handle], [], [], left)[0]
+                if notified not in ready:
+                    raise self.failure("it ended while it booted" if ready else f"not booted in {BOOT_SECONDS:g} s")
+                message = self._notifications.recv(4096).decode()
+                if leader := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
+                    self._leader = int(leader[1])
+                if "READY=1" in message.splitlines():
+                    return
+        finally:
+            os.close(handle)
+
+    def reboot(self) -> None:
+        """Have it boot again, and wait until it has."""
+        self.check("systemctl", "reboot")
+        self._process.wait(END_SECONDS)
+        self._process = self._start()
+        self._await_boot()
+
+    def _execute(self, argv: list[str], stdin: bytes, patience: float) -> Stream:
+        with open(os.memfd_create("stdin"), "w+b") as file:
+            file.write(stdin)
+            file.seek(0)
+            process = subprocess.Popen(
+                ["nsenter", f"--target={self._leader}", "--all", "--", *argv],
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        return (yield from pump.output_of(process, patience))
+
+    def _heard(self) -> str:
+        if self._console.closed:
+            return ""
+        return os.pread(self._console.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def _end_process(self) -> None:
+        self._process.terminate()  # nspawn makes a proper shutdown of it
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _own_cgroup(name: str, undo: ExitStack) -> Path:
+    """Make a control group for a container, below our own."""
+    if not (CGROUPS / "cgroup.procs").exists():  # the world has a /sys of its own
+        world.run("mount", "-t", "cgroup2", "cgroup2", str(CGROUPS))
+    own = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
+    group = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=CGROUPS / (own[1] if own else "")))
+
+    def remove() -> None:
+        for directory, _, _ in os.walk(group, topdown=False):
+            os.rmdir(directory)
+
+    undo.callback(remove)
+    return group
+
+
+def _guest_image() -> list[str]:
+    """What QEMU in the container is to boot guests from, in its own cache."""
+    try:
+        images.cached()
+    except images.NoImage:
+        return []
+    return [f"--bind-ro={cache.directory('images')}:{HOME}/.cache/qbhelper/images"]
