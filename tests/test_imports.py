@@ -39,6 +39,8 @@ ONLY_HERE: dict[str, set[str]] = {
     "prctl": {"privilege"},
     "fcntl": {"kernel"},
     "pyroute2": {"kernel"},
+    "grp": {"accounts"},
+    "pwd": {"accounts", "broker"},
     "socket": {"kernel", "fdpass", "standalone", "broker", "ctl"},
     "_socket": {"kernel", "fdpass", "standalone", "broker", "ctl"},
     # Nobody: these run other programs, load other code, or make objects of what a peer sent.

@@ -28,13 +28,26 @@ LIBRARY = """
 """What of the standard library, and of python-prctl, is paid for."""
 
 
+OURS_OF_A_POLICY = """
+    qbhelper.accounts qbhelper.policy.combinations qbhelper.policy.places qbhelper.policy.rules qbhelper.policy.settings
+    qbhelper.policy.toml_file qbhelper.policy.values qbhelper.policy.who
+"""
+LIBRARY_OF_A_POLICY = "tomllib zlib"
+"""What a policy costs: most of it is tomllib, and what that imports by itself."""
+USE_A_POLICY = """
+from qbhelper.accounts import HostAccounts
+from qbhelper.policy.toml_file import parse
+from qbhelper.request import Caller
+policy, problems = parse(("p", b'[[allow]]\\nbridge = "br0"\\nusers = [7, "root"]\\nguards = "ra"\\n[end]'))
+assert policy.decide(b"br0", b"br0", Caller(7, 7, ()), HostAccounts(), (2026, 1, 1)).allowed
+"""
+
+
 @cache
-def imported() -> frozenset[str]:
+def imported(use: str = "from qbhelper.standalone import main") -> frozenset[str]:
     """The modules that importing the core adds to those of a bare interpreter, started as native/qbhelper.c does."""
     code = (
-        "import sys; sys.path += sys.argv[1:]; bare = set(sys.modules)\n"
-        "from qbhelper.standalone import main\n"
-        "print(*sorted(set(sys.modules) - bare))"
+        f"import sys; sys.path += sys.argv[1:]; bare = set(sys.modules)\n{use}\nprint(*sorted(set(sys.modules) - bare))"
     )
     done = subprocess.run(
         [PYTHON, "-I", "-S", "-B", "-c", code, str(TREE), package_directory()],
@@ -72,3 +85,11 @@ def test_the_modules_of_others_are_counted() -> None:
     """Nothing of the standard library is imported but what is listed; newer Pythons may need less."""
     assert imported() - set(OURS.split()) <= set(LIBRARY.split())
     assert len(imported()) <= len(OURS.split()) + len(LIBRARY.split())
+
+
+def test_what_a_policy_adds_is_counted_exactly() -> None:
+    """A policy takes its own modules and tomllib, and no more: nothing that only errors or rare settings need."""
+    both = imported("from qbhelper.standalone import main\n" + USE_A_POLICY)
+    its_own = imported(f"import {LIBRARY_OF_A_POLICY.replace(' ', ', ')}, pwd")
+    assert {name for name in both - imported() if name.startswith("qbhelper")} == set(OURS_OF_A_POLICY.split())
+    assert both - imported() - set(OURS_OF_A_POLICY.split()) <= its_own

@@ -12,6 +12,8 @@ from qbhelper.policy.toml_file import parse
 from qbhelper.request import Caller
 from tests.support.policies import ACCOUNTS, CALLERS, PATH, TODAY, decide, given_by, policy_of
 
+patient = settings(max_examples=60, deadline=None)  # a machine that has much else to do is no fault of ours
+
 BRIDGES = ("br0", "br1", "br01", "b")
 ASKED = [name.encode() for name in (*BRIDGES, "br", "other", "*")]
 """What is asked for: also names that a cut may leave of one in the file."""
@@ -169,6 +171,7 @@ def grants(policy: Policy) -> dict[tuple[int, bytes, bytes], tuple[object, ...]]
     return {what: given_by(decision.terms) for what, decision in verdicts(policy).items() if decision.allowed}
 
 
+@patient
 @given(policies)
 def test_the_verdict_is_the_manuals(policy: tuple[list[Said], str]) -> None:
     """However a policy is written: default deny, any deny wins, the first allow gives the terms."""
@@ -182,6 +185,7 @@ def test_the_verdict_is_the_manuals(policy: tuple[list[Said], str]) -> None:
                 assert (decision.allowed, mtu) == meant(rules, caller, bridge, asked), f"{caller.uid} {bridge!r}"
 
 
+@patient
 @given(policies)
 def test_the_place_is_that_of_the_rules_header(policy: tuple[list[Said], str]) -> None:
     """Whatever stands around it, the line that is named is the one on which the rule begins."""
@@ -193,7 +197,7 @@ def test_the_place_is_that_of_the_rules_header(policy: tuple[list[Said], str]) -
         assert line.startswith("[[allow]]" if rule.allow else "[[deny]]")
 
 
-@settings(max_examples=60, deadline=None)
+@patient
 @given(policies)
 @example(([], '[[allow]]\nbridge = "br0" # [end]\nusers = ["[end]", """[end]x"""]\n[end] # [end]\n# x\n[end]'[:-5]))
 @example(([], '[[allow]]\nbridge = "*"\nusers = [ # [end]\n"[end]",\n\'x[end]\']\n\n\t[end]\n#\xe9\u20ac[end]'))
@@ -209,6 +213,7 @@ def test_cut_off_at_any_byte_it_grants_nothing_more(policy: tuple[list[Said], st
             assert grants(part).items() <= granted, whole[:cut]
 
 
+@patient
 @given(policies)
 def test_cut_off_before_its_end_it_is_no_policy(policy: tuple[list[Said], str]) -> None:
     """The file counts from its last line on, and not a byte earlier."""
@@ -218,6 +223,7 @@ def test_cut_off_before_its_end_it_is_no_policy(policy: tuple[list[Said], str]) 
         assert parse((PATH, whole[:cut]))[0] is None
 
 
+@patient
 @given(policies, st.data())
 def test_a_deny_anywhere_takes_exactly_its_bridges_away(policy: tuple[list[Said], str], data: st.DataObject) -> None:
     """One more deny for everyone changes nothing else, wherever it is put."""
@@ -231,6 +237,7 @@ def test_a_deny_anywhere_takes_exactly_its_bridges_away(policy: tuple[list[Said]
     assert after == {what: terms for what, terms in before.items() if bridge.encode() not in what[1:]}
 
 
+@patient
 @given(policies, st.integers(0, 6))
 def test_where_files_begin_and_end_is_no_matter(policy: tuple[list[Said], str], place: int) -> None:
     """The same rules in two files are the same policy."""
@@ -242,6 +249,7 @@ def test_where_files_begin_and_end_is_no_matter(policy: tuple[list[Said], str], 
     assert grants(both) == grants(policy_of(text))
 
 
+@patient
 @given(policies)
 def test_ports_are_counted_by_the_same_however_it_is_written(policy: tuple[list[Said], str]) -> None:
     """Another way to write the rules, and other settings in them, leave their identities as they are."""
@@ -250,12 +258,13 @@ def test_ports_are_counted_by_the_same_however_it_is_written(policy: tuple[list[
     assert [rule.terms.rule for rule in policy_of(text).rules] == [rule.terms.rule for rule in policy_of(plainly).rules]
 
 
+@patient
 @given(policies, st.data())
 def test_one_bad_line_anywhere_leaves_nothing(policy: tuple[list[Said], str], data: st.DataObject) -> None:
     """A line that is not understood refuses the whole policy, whatever stands around it, and is named."""
     lines = _plainly(policy[0]).splitlines()
     place = data.draw(st.integers(0, len(lines) - 1))
-    bad = data.draw(st.sampled_from(["x", "nonsense = 1", "[[alow]]", "[x]", "x.y = 1", "\0", "mtu = 1e3"]))
+    bad = data.draw(st.sampled_from(["x", "nonsense = 1", "[[alow]]", "[x]", "x.y = 1", "\0", "queues = 1e3"]))
     found, problems = parse((PATH, "\n".join([*lines[:place], bad, *lines[place:]]).encode()))
     assert found is None
     assert place + 1 in [problem.line for problem in problems]

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from qbhelper.policy import toml_file
+from qbhelper.policy.places import layout_of
 from qbhelper.policy.toml_file import parse
 from tests.support.policies import PATH, policy_of, problems_of
 
@@ -68,6 +70,7 @@ RIGHT = [
     "\t[[allow]]\t# why\n\tbridge\t=\t'br0'\n[end]",
     '[[allow]]\nbridge = [\n  "br0", # [end]\n  """br1""", \'\'\'br2\'\'\',\n\n]\nmtu=1400\n[end]',
     "qemu_acl = false\n[end]",
+    '[[allow]]\nusers = ["a\\"]#",\n"mtu", """b"""", """c\\""""", \'\'\'d\'\'\'\'\'] # x\nbridge = "br0"\n[end]',
     '[[allow]]\nbridge = "br0"\nname = "vm"\nmax_ports_total = 1\n[end]',
     '[[allow]]\nbridge = "br0"\nname = "vm{uid}"\nmax_ports = 1\n[end]',
     '[[allow]]\nbridge = "br0"\nname = "vm{uid}-%d"\nusers = 123456789\n[end]',
@@ -88,6 +91,15 @@ def test_the_end_of_a_long_text_is_found() -> None:
         name = f"{quotes}\n[[deny]]\n# x\n[end]\n{quotes[:2]}{quotes}"
         problems = problems_of(f"[[allow]]\nbridge = {quotes}br0{quotes}\nname = {name}\nmtu = 1\n[end]\n")
         assert [problem.partition(":")[0] for problem in problems] == ["3", "8"]
+
+
+def test_what_was_read_otherwise_than_found_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should our own look at the file ever differ from tomllib's, no place can be trusted, and nothing counts."""
+    other = layout_of('[[allow]]\nbridge = "br0"\nmtu = 1400\n[end]')
+    monkeypatch.setattr(toml_file, "layout_of", lambda _: other)
+    assert problems_of('[[allow]]\nbridge = "br0"\nvlan = 2\n[end]') == [
+        "it is written in a way that is not understood; write it as docs/policy.md does"
+    ]
 
 
 def test_the_files_are_one_policy_in_their_order() -> None:

@@ -6,10 +6,10 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qbhelper.policy import settings
+from qbhelper.policy import settings as table
 from qbhelper.policy.port import PLAIN, PLAIN_TERMS, PortSettings, Terms
 from qbhelper.policy.settings import BY_NAME, SETTINGS, Setting
 from qbhelper.policy.values import WrongValue
@@ -151,9 +151,9 @@ class TestTheTable:
     def test_has_all_that_a_rule_gives_and_no_more(self) -> None:
         """No attribute of a port can't be set, and no setting is lost on the way."""
         given = {*PortSettings.__slots__, *Terms.__slots__} - {"port", "rule"}
-        assert {*settings.names_in("allow")} - {"bridge", "users", "groups", "expires"} == given
-        assert settings.names_in("deny") == ("bridge", "users", "groups")
-        assert settings.names_in("top") == ("qemu_acl",)
+        assert {*table.names_in("allow")} - {"bridge", "users", "groups", "expires"} == given
+        assert table.names_in("deny") == ("bridge", "users", "groups")
+        assert table.names_in("top") == ("qemu_acl",)
 
     @pytest.mark.parametrize("name", set(PortSettings.__slots__) - {"name"})
     def test_knows_what_is_beyond_a_plain_port(self, name: str) -> None:
@@ -163,6 +163,7 @@ class TestTheTable:
         assert not PortSettings(**{name: example}).is_plain  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SETTINGS), st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates() | st.datetimes() | st.times(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=2),
@@ -179,6 +180,7 @@ def test_any_value_is_parsed_or_told_to_be_wrong(setting: Setting, value: object
     assert all(text.isprintable() and text for fault in faults for text in fault)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)).map(sorted), min_size=1, max_size=8), st.integers(-1, 51)
 )
