@@ -4,6 +4,7 @@
 import os
 import pwd
 import select
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -121,7 +122,16 @@ def test_the_broker_can_write_nowhere() -> None:
         assert "Read-only file system" in service.try_inside(pid, "sh", "-c", f"echo 1 >{path}"), path
 
 
-def test_the_broker_sees_one_device() -> None:
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A device that is nobody's business."""
+    path = Path("/dev/disk-of-a-test")
+    os.mknod(path, stat.S_IFBLK | 0o666, os.makedev(7, 0))
+    yield path
+    path.unlink()
+
+
+def test_the_broker_sees_one_device(disk: Path) -> None:
     """Beside those that every program may have, its /dev holds net/tun and no other."""
     service.call().close()
     devices = Path("/proc", str(service.pid()), "root", "dev")

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.support import cache, images, payload, pump, trees, world
@@ -106,7 +106,7 @@ class Container(Machine):
             file.write(stdin)
             file.seek(0)
             process = subprocess.Popen(
-                ["nsenter", f"--target={self._leader}", "--all", "--", *argv],
+                [*self._entrance(), *argv],
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -116,7 +116,17 @@ class Container(Machine):
     def _heard(self) -> str:
         if self._console.closed:
             return ""
-        return os.pread(self._console.fileno(), 1 << 20, 0).decode(errors="replace")
+        console = os.pread(self._console.fileno(), 1 << 20, 0)
+        journal = b""
+        with suppress(subprocess.TimeoutExpired):  # it may be stuck, or gone: then there is less to tell
+            command = ["journalctl", "--no-pager", "--no-hostname", "--output=short-monotonic", "--lines=40"]
+            done = subprocess.run([*self._entrance(), *command], capture_output=True, timeout=10, check=False)
+            journal = done.stdout
+        return (console + journal).decode(errors="replace")
+
+    def _entrance(self) -> list[str]:
+        """The words before those of a command to run in the container, as root of this machine."""
+        return ["nsenter", f"--target={self._leader}", "--all", "--"]
 
     def _end_process(self) -> None:
         self._process.terminate()  # nspawn makes a proper shutdown of it

@@ -159,8 +159,13 @@ class Runner:
     def _run_tests(self, machine: Machine, tests: list[str], *, in_private_world: bool) -> Iterator[pytest.TestReport]:
         """Yield the reports as they come; after the last one the machine is at fault if more is wanted."""
         options = ["-q", f"--tb={self._config.getoption('tbstyle')}"]
-        received, said = bytearray(), bytearray()
-        for chunk in machine.pytest(*options, *tests, in_private_world=in_private_world, patience=PATIENCE):
+        received, said, status = bytearray(), bytearray(), None
+
+        def output() -> Iterator[bytes]:
+            nonlocal status
+            status = yield from machine.pytest(*options, *tests, in_private_world=in_private_world, patience=PATIENCE)
+
+        for chunk in output():
             received += chunk
             while b"\n" in received:
                 line, _, received = received.partition(b"\n")
@@ -168,7 +173,9 @@ class Runner:
                     yield self._parse(line[len(RECORD) :])
                 else:
                     said += line + b"\n"
-        raise machine.failure(f"pytest has ended; it said:\n{said.decode(errors='replace')[-3000:]}")
+        raise machine.failure(
+            f"pytest has ended with status {status}; it said:\n{said.decode(errors='replace')[-3000:]}"
+        )
 
     def _parse(self, record: bytearray) -> pytest.TestReport:
         data = json.loads(record)

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+PRIVATE_WORLD = "setpriv --inh-caps=-all unshare --net --mount --pid --fork --kill-child --mount-proc"
+"""What makes one, as in `./dev`."""
 
 
 class MachineFailed(Exception):
@@ -67,7 +69,7 @@ class Machine(ABC):
 
     @abstractmethod
     def _heard(self) -> str:
-        """What the machine said by itself since it was started: its console."""
+        """What the machine said by itself: its console, and its journal if that can be had."""
 
     # What can be done with any ------------------------------------------------------------------------
 
@@ -88,7 +90,7 @@ class Machine(ABC):
         try:
             return (yield from self._execute([*words, *argv], stdin, patience))
         except TimeoutError:
-            raise self.failure(f"no word for {patience:g} s from: {' '.join(argv)}") from None
+            raise self.failure(f"no word for {patience:g} s from: {' '.join(argv)[:200]}") from None
 
     def run(
         self,
@@ -129,17 +131,7 @@ class Machine(ABC):
             environment["CI"] = os.environ["CI"]
         if in_private_world:
             environment["QBHELPER_HOST_NETWORK"] = self.check("readlink", "/proc/self/ns/net").strip()
-            namespaces = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-            command = [
-                "setpriv",
-                "--inh-caps=-all",
-                "unshare",
-                *namespaces,
-                "./dev",
-                "inside",
-                "test",
-                str(payload.TOOLS),
-            ]
+            command = [*PRIVATE_WORLD.split(), "./dev", "inside", "test", str(payload.TOOLS)]
         else:
             command = [f"{payload.TOOLS}/bin/python", "-m", "pytest", "--basetemp=/run/world/pytest"]
         return self.stream(*command, *arguments, cwd=str(payload.CHECKOUT), environment=environment, patience=patience)
@@ -147,13 +139,7 @@ class Machine(ABC):
     def failure(self, why: str) -> MachineFailed:
         """An exception that says this, and all that was heard of the machine."""
         heard = (self._last_words or self._heard()).strip()
-        return MachineFailed(
-            f"{self.name}: {why}" + (f"\n--- the console ends with:\n{heard[-3000:]}" if heard else "")
-        )
-
-    def journal(self, lines: int = 100) -> str:
-        """The last lines of the machine's journal."""
-        return self.run("journalctl", "--no-pager", "--output=short-monotonic", f"--lines={lines}").output
+        return MachineFailed(f"{self.name}: {why}" + (f"\n--- the machine said:\n{heard[-4000:]}" if heard else ""))
 
     def end(self) -> None:
         """End the machine, and wait until nothing is left of it; again is harmless."""

@@ -98,7 +98,7 @@ def _say(text: str) -> None:
 
 
 def _make(release: str, place: Path) -> None:
-    _say(f"installing {release} with {len(PACKAGES)} packages; this takes a minute")
+    _say(f"installing {release}, which takes a minute")
     root = place / "root"
     _bootstrap(release, root)
     if release in WITH_KERNEL:
