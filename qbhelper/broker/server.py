@@ -259,7 +259,8 @@ class Server:
             if len(self._access_lists) > CALLERS_REMEMBERED:
                 self._access_lists.popitem(last=False)
         if isinstance(found, AccessListError):
-            raise found
+            # A new one: each raise adds its frames to an error, for ever to one that is kept.
+            raise AccessListError(found.what, found.remedy)
         return found
 
     def _log(self, question: Question, peer: Peer, lease: Lease, reply: Reply) -> None:
