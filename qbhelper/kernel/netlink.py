@@ -49,6 +49,8 @@ _RECEIVE = 1 << 18
 """Bytes; larger than any single read of a dump that the kernel makes."""
 _EVENT_BUFFER = 8 << 20
 """Bytes of link events that may wait while we make ports."""
+EVENTS_AT_ONCE = 64
+"""Read in one go: whoever holds a TAP can change its MAC faster than we read of it, for ever."""
 
 
 class Link:
@@ -172,18 +174,25 @@ class LinkEvents:
         self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, _EVENT_BUFFER)
         self._socket.bind((0, RTMGRP_LINK))
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
     def fileno(self) -> int:
         """The fd to wait on until there is something to read."""
         return self._socket.fileno()
 
     def read(self) -> "list[Link] | None":
-        """Return what was announced since the last time; None if so much that some was lost (ENOBUFS)."""
+        """Return what was announced since the last time, as far as it is read in one go.
+
+        None if so much was announced that some was lost (ENOBUFS).
+        """
         links: list[Link] = []
-        while True:
+        for _ in range(EVENTS_AT_ONCE):
             try:
                 data = self._socket.recv(_RECEIVE, MSG_DONTWAIT)
             except BlockingIOError:
-                return links
+                break
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     return None
@@ -193,6 +202,7 @@ class LinkEvents:
             for kind, _, payload in _messages(data):
                 if kind in (RTM_NEWLINK, RTM_DELLINK):
                     links.append(_parse_link(payload, gone=kind == RTM_DELLINK))
+        return links
 
 
 def _ifinfo(index: int) -> bytes:
