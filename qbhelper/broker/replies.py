@@ -12,6 +12,10 @@ class UnsupportedError(QbError):
     """What was asked is not to be had here."""
 
 
+class ElsewhereError(QbError):
+    """The caller is in another network namespace than the broker."""
+
+
 def code_of(error: QbError) -> Code:
     """Return what a program is told of `error`."""
     if isinstance(error, AccessDenied | AccessListError | UsageError):
@@ -20,6 +24,8 @@ def code_of(error: QbError) -> Code:
         return Code.NO_SUCH_BRIDGE
     if isinstance(error, UnsupportedError):
         return Code.UNSUPPORTED
+    if isinstance(error, ElsewhereError):
+        return Code.ELSEWHERE
     return Code.INTERNAL
 
 

@@ -18,7 +18,7 @@ from qbhelper.broker import identity
 from qbhelper.broker.identity import Peer
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.leases import Leases
-from qbhelper.broker.replies import UnsupportedError, code_of, send
+from qbhelper.broker.replies import ElsewhereError, UnsupportedError, code_of, send
 from qbhelper.broker.snapshot import Snapshot
 from qbhelper.errors import AccessDenied, AccessListError, QbError, printable
 from qbhelper.grant import grant
@@ -232,7 +232,7 @@ class Server:
 
     def _check(self, question: Question, peer: Peer) -> None:
         if peer.network != self._network:
-            raise AccessDenied(
+            raise ElsewhereError(
                 "access denied: you are in another network namespace than the broker",
                 "run QEMU in the network namespace of the host (a container: --network=host)",
             )

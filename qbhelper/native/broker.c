@@ -23,7 +23,7 @@
 #define NANOSECONDS_BETWEEN 20000000
 
 static const char MAGIC[4] = { 'Q', 'B', 'H', '1' };
-enum { VERB_GRANT = 1, FLAG_VNET_HEADER = 1, CODE_GRANTED = 0, CODE_BUSY = 5, MESSAGE_MAX = 1000 };
+enum { VERB_GRANT = 1, FLAG_VNET_HEADER = 1, CODE_GRANTED = 0, CODE_BUSY = 5, CODE_ELSEWHERE = 7, MESSAGE_MAX = 1000 };
 
 struct question {
 	char magic[4];
@@ -136,7 +136,7 @@ static void hand_over(int fd, int tap)
 	_exit(EXIT_SUCCESS);
 }
 
-void ask_broker(struct request request)
+void ask_broker(struct request request, bool can_do_without)
 {
 	struct question question = {
 		.verb = VERB_GRANT, .flags = request.use_vnet ? FLAG_VNET_HEADER : 0, .queues = 1,
@@ -160,6 +160,8 @@ void ask_broker(struct request request)
 		case ANSWERED:
 			if (reply.code == CODE_GRANTED)
 				hand_over(request.fd, tap);
+			if (reply.code == CODE_ELSEWHERE && can_do_without)	/* it is a broker of another network than ours */
+				return;
 			refuse("%s", reply.message);
 		}
 		nanosleep(&pause, NULL);
