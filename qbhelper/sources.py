@@ -41,14 +41,16 @@ def read_opened(fd: int) -> bytes:
         os.close(fd)
 
 
-def load_access_list(read: "access_list.Reader" = read_source) -> access_list.AccessList:
+def load_access_list(
+    read: "access_list.Reader" = read_source, parser: "access_list.Parser | None" = None
+) -> access_list.AccessList:
     """Load the access list of this host as `read` finds it: by default as this process may read it.
 
     Raises AccessListError, in the original's words, unless it can be read completely.
     """
     for path in ACCESS_LISTS:
         try:
-            return access_list.load(path, read)
+            return access_list.load(path, read, parser)
         except FileNotFoundError:
             continue
         except OSError as error:

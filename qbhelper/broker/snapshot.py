@@ -11,61 +11,38 @@ the same verdicts.
 
 import errno
 import os
-import stat
 import time
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterator
 
-from qbhelper.broker.permission import READ, SEARCH, Gate, gate
-from qbhelper.errors import AccessListError, reason
+from qbhelper.broker.mounts import Mounts
+from qbhelper.broker.walk import TOO_MANY, Share, SpentError, Walked, Walker
+from qbhelper.broker.watched import TICK
+from qbhelper.errors import AccessListError, printable
 from qbhelper.policy import access_list
+from qbhelper.policy.access_list import Include, Rule
 from qbhelper.request import Caller
-from qbhelper.sources import ACCESS_LISTS, NOT_REGULAR, load_access_list, read_opened
+from qbhelper.sources import ACCESS_LISTS, load_access_list
 
-PATHS_MAX = 4096
-"""Paths of access lists in all.  One caller's are bounded much lower, in policy/access_list.py."""
-SYMLINKS_MAX = 40
-"""On one path (path_resolution(7))."""
-PATH_MAX = 4096
-"""Bytes of a path with its final NUL byte (linux/limits.h)."""
-_TICK = 0.02
-"""Seconds; the kernel's clock for change times has steps of up to 10 ms."""
-
-
-@dataclass(frozen=True)
-class Walked:
-    """Where a path led: the gates on the way in their order, then a source, or the error of its end."""
-
-    gates: tuple[Gate, ...]
-    source: bytes | None
-    error: tuple[int, str] = (errno.EIO, "")
-
-    def read(self, caller: Caller) -> bytes:
-        """Return the source as `caller` would have read it, or raise what they would have met."""
-        for one in self.gates:
-            if not one.lets_pass(caller):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if self.source is None:
-            raise OSError(*self.error)
-        return self.source
+SECONDS_TO_LAST = 0.5
+"""Though others than root change what is theirs: they may do so all the time, and callers want to be served."""
+TRIES = 3
 
 
 def take() -> "Snapshot":
-    """Make a snapshot in which every later change will show.
+    """Make a snapshot in which every later change of root's will show.
 
-    A file that was changed in this very tick of the clock could change again in it, unseen: then wait, and
-    read anew.  Somebody who keeps writing to a file gets the tenth snapshot, and a reload soon after.
+    A file that was changed in this very tick of the clock could change again in it, unseen: then wait, and read
+    anew.  Where root keeps writing to a file, the last try counts, as one that is outdated already.
     """
-    for _ in range(10):
+    left = TRIES
+    while True:
+        left -= 1
         begun = time.time()
         snapshot = Snapshot()
-        if snapshot.newest_change() < begun - _TICK:
-            break
+        if snapshot.settle(begun) or not left:
+            return snapshot
         snapshot.close()
-        time.sleep(_TICK)
-    else:
-        snapshot = Snapshot()
-    return snapshot
+        time.sleep(TICK)
 
 
 class Snapshot:
@@ -73,209 +50,103 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._walked: dict[bytes, Walked] = {}
-        self._directories: dict[tuple[int, int], _Directory] = {}
-        self._files: dict[tuple[int, int], tuple[int, _Signature]] = {}
-        self._links_protected = _links_are_protected()
-        # Breadth first, and files in turn: a file of a user's own that includes thousands takes no place from the
-        # includes of others, and each path is met at the least depth that it has for anybody.
-        level = list(ACCESS_LISTS)
-        for _ in range(access_list.DEPTH_MAX + 1):
-            rounds = zip_longest(*[self._take(path) for path in level])
-            level = [target for targets in rounds for target in targets if target is not None]
+        self._said: dict[tuple[bytes, str], _Said] = {}
+        self._mounts = Mounts()
+        self._walker = Walker(self._mounts)
+        self._read_all()
+        self._everybodys = [*self._walker.watched]
+        self._roots = [one for one in self._everybodys if one.is_roots]
+        self._mounted = {path: self._mounts.at(path) for path in self._walker.visited}
+        self._is_remounted = {True: False, False: False}
+        """For paths that are root's, and for others."""
+        self._taken = time.monotonic()
+
+    def settle(self, begun: float) -> bool:
+        """Note what could change without showing it, if reading began at `begun`; whether nothing of that is root's."""
+        unsettled = [one for one in self._everybodys if not one.settle(begun)]
+        return not any(one.is_roots for one in unsettled)
 
     def load_for(self, caller: Caller) -> access_list.AccessList:
         """Return the access list as it stands for `caller`.  Raises AccessListError as standalone does."""
 
         def read(path: bytes) -> bytes:
             walked = self._walked.get(path)
-            if walked is None:  # more paths than PATHS_MAX: an include that was never looked at is no include to skip
-                raise OSError(errno.EMFILE, "too many includes on this host")
+            if walked is None:  # a share was used up: an include that was never looked at is no include to skip
+                raise OSError(errno.EMFILE, TOO_MANY)
             return walked.read(caller)
 
-        return load_access_list(read)
+        return load_access_list(read, self._parse)
 
     def is_current(self) -> bool:
-        """Whether every file is as it was read, and every name still leads where it led."""
-        return all(_signature(fd) == signature for fd, signature in self._files.values()) and all(
-            directory.is_current() for directory in self._directories.values()
-        )
+        """Whether every file is as it was read, and every name still leads where it led.
 
-    def newest_change(self) -> float:
-        """Return when the file or directory that changed last did so (seconds since 1970)."""
-        changes = [signature.changed for _, signature in self._files.values()]
-        changes += [directory.changed for directory in self._directories.values()]
-        return max(changes) / 1e9
+        What others than root can change counts only when the snapshot has lasted for a while.
+        """
+        if self._mounts.have_changed():
+            self._is_remounted = {True: False, False: False}
+            for path, is_roots in self._walker.visited.items():
+                self._is_remounted[is_roots] |= self._mounts.at(path) != self._mounted[path]
+        if time.monotonic() < self._taken + SECONDS_TO_LAST:
+            return not self._is_remounted[True] and all(one.is_current() for one in self._roots)
+        return not any(self._is_remounted.values()) and all(one.is_current() for one in self._everybodys)
 
     def close(self) -> None:
         """Close what is watched."""
-        for directory in self._directories.values():
-            os.close(directory.fd)
-        for fd, _ in self._files.values():
-            os.close(fd)
+        for one in self._walker.watched:
+            os.close(one.fd)
+        self._mounts.close()
 
-    def _take(self, path: bytes) -> list[bytes]:
+    def _read_all(self) -> None:
+        """Walk all paths, each level of includes before the next, so that each is met at its least depth for anybody.
+
+        What root alone writes comes first: it is watched as root's then, whoever else includes it.
+        """
+        roots = Share(is_roots=True)
+        level = [(path, roots) for path in ACCESS_LISTS]
+        others: list[list[tuple[bytes, Share]]] = []
+        for _ in range(access_list.DEPTH_MAX + 1):
+            found = [one for path, share in level for one in self._take(path, share)]
+            level = [one for one in found if one[1].is_roots]
+            others.append([one for one in found if not one[1].is_roots])
+        level = []
+        for found in others[:-1]:
+            level = [one for path, share in [*level, *found] for one in self._take(path, share)]
+
+    def _take(self, path: bytes, share: Share) -> list[tuple[bytes, Share]]:
         """Walk `path`, and return the paths that it includes, as far as anybody would look at them."""
-        if path in self._walked or len(self._walked) >= PATHS_MAX:
+        if path in share.seen:
             return []
-        walked = self._walked[path] = self._walk(path)
-        targets: list[bytes] = []
-        if walked.source is not None:
-            try:
-                for statement in access_list.parse(walked.source, ""):
-                    if isinstance(statement, access_list.Include):
-                        targets += [access_list.target_of(statement, path)]
-            except AccessListError:
-                pass  # whoever can read this file is refused; what follows the error is read for nobody
-        return targets
-
-    def _walk(self, path: bytes) -> Walked:
-        gates: list[Gate] = []
+        share.seen.add(path)
         try:
-            if len(path) >= PATH_MAX:
-                raise _error(errno.ENAMETOOLONG)
-            source = self._follow(path, gates)
-            return Walked(tuple(gates), source)
-        except PermissionError:
-            # A file system that root's capabilities do not count for (NFS, FUSE), or an LSM.  Not to be taken for a
-            # file that the caller may not read: that would be passed over, with a deny in it.
-            return Walked(tuple(gates), None, (errno.EIO, "the broker itself may not read it"))
-        except OSError as error:
-            return Walked(tuple(gates), None, (error.errno or errno.EIO, reason(error)))
+            share.take_step()
+            if path not in self._walked:
+                self._walked[path], share = self._walker.walk(path, share)
+        except SpentError:
+            return []
+        source = self._walked[path].source
+        # Up to its first error: whoever can read this file is refused, and what follows is read for nobody.
+        said, _ = self._parsed(source, printable(path)) if source is not None else ([], None)
+        includes = [one for one in said if isinstance(one, Include)]
+        return [(access_list.target_of(one, path), share) for one in includes]
 
-    def _follow(self, path: bytes, gates: list[Gate]) -> bytes:
-        """Go along `path` as the kernel does, adding to `gates`; return what is at its end.  Raises OSError."""
-        left = path.split(b"/")[::-1]
-        here = self._directory(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        links = 0
-        while left:
-            name = left.pop()
-            if not name:
-                continue
-            gates.append(gate(here.fd, SEARCH))
-            if name == b".":
-                continue
-            fd = here.open(name)
-            status = os.fstat(fd)
-            if stat.S_ISLNK(status.st_mode):
-                links += 1
-                target = os.readlink(b"", dir_fd=fd)
-                self._watch(fd)
-                if links > SYMLINKS_MAX:
-                    raise _error(errno.ELOOP)
-                # Only the last link of a path (WALK_TRAILING in fs/namei.c): those on the way are followed for all.
-                is_last = not any(left)
-                if is_last and self._links_protected and here.is_shared() and status.st_uid != here.asks.uid:
-                    gates.append(Gate(READ, 0o400, status.st_uid, status.st_gid, ()))
-                left += target.split(b"/")[::-1]
-                if target.startswith(b"/"):
-                    here = self._directory(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-            elif stat.S_ISDIR(status.st_mode):
-                here = self._directory(fd)
-            elif left:
-                os.close(fd)
-                raise _error(errno.ENOTDIR)
-            else:
-                return self._file(fd, gates)
-        gates.append(gate(here.fd, READ))
-        raise OSError(errno.EINVAL, NOT_REGULAR)
+    def _parse(self, text: bytes, path: str) -> Iterator[Rule | Include]:
+        """Do as `access_list.parse` does, but the work once for all callers."""
+        statements, error = self._parsed(text, path)
+        yield from statements
+        if error is not None:
+            raise AccessListError(error.what, error.remedy)
 
-    def _file(self, fd: int, gates: list[Gate]) -> bytes:
-        """Read the file at the end of a path; keeps `fd`, to see whether it changes."""
-        fd, signature = self._watch(fd)
-        gates.append(gate(fd, READ))
-        if stat.S_ISSOCK(signature.mode):
-            raise _error(errno.ENXIO)  # as open(2) says
-        if not stat.S_ISREG(signature.mode):
-            raise OSError(errno.EINVAL, NOT_REGULAR)
-        return read_opened(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
-
-    def _watch(self, fd: int) -> "tuple[int, _Signature]":
-        """Keep `fd`, or the one of the same file that is kept already."""
-        signature = _signature(fd)
-        if signature.identity in self._files:
-            os.close(fd)
-        return self._files.setdefault(signature.identity, (fd, signature))
-
-    def _directory(self, fd: int) -> "_Directory":
-        identity = _signature(fd).identity
-        if identity in self._directories:
-            os.close(fd)
-        else:
-            self._directories[identity] = _Directory(fd)
-        return self._directories[identity]
-
-
-@dataclass(frozen=True)
-class _Signature:
-    """What changes when a file does: its change time covers content, owner, mode and ACL (inode(7))."""
-
-    identity: tuple[int, int]
-    mode: int
-    changed: int
-    modified: int
-    size: int
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
-
-
-def _links_are_protected() -> bool:
-    """Whether a symlink in a directory like /tmp is followed only for its owner (proc_sys_fs(5))."""
-    try:
-        with open("/proc/sys/fs/protected_symlinks", "rb") as setting:
-            return setting.read(1) != b"0"
-    except FileNotFoundError:
-        return True
-
-
-def _signature(fd: int) -> _Signature:
-    status = os.fstat(fd)
-    return _Signature(
-        (status.st_dev, status.st_ino), status.st_mode, status.st_ctime_ns, status.st_mtime_ns, status.st_size
-    )
-
-
-class _Directory:
-    """A directory on some path, and where the names that were looked up in it led."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.asks = gate(fd, SEARCH)
-        self.changed = _signature(fd).changed
-        self._names: dict[bytes, tuple[int, int] | None] = {}
-
-    def is_shared(self) -> bool:
-        """Whether everybody may write to it, and only owners delete from it, as in /tmp."""
-        return os.fstat(self.fd).st_mode & 0o1002 == 0o1002
-
-    def open(self, name: bytes) -> int:
-        """Open an entry as O_PATH, and remember which file it is, or that there is none.  Raises OSError."""
-        try:
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
-        except OSError:
-            self._names[name] = None
-            raise
-        self._names[name] = _signature(fd).identity
-        return fd
-
-    def is_current(self) -> bool:
-        """Whether its names lead where they led.  /etc changes all day long, the names in it that count do not."""
-        changed = _signature(self.fd).changed
-        if changed == self.changed:
-            return True
-        if gate(self.fd, SEARCH) != self.asks:
-            return False
-        for name, before in self._names.items():
+    def _parsed(self, text: bytes, path: str) -> "_Said":
+        if (text, path) not in self._said:
+            statements: list[Rule | Include] = []
+            problem = None
             try:
-                status = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-                now = (status.st_dev, status.st_ino)
-            except FileNotFoundError:
-                now = None
-            except OSError:
-                return False  # without CAP_DAC_READ_SEARCH we may not look again: read all anew
-            if now != before:
-                return False
-        if changed / 1e9 < time.time() - _TICK:  # else it could change again without its clock showing it
-            self.changed = changed
-        return True
+                statements.extend(access_list.parse(text, path))  # what came before an error stays
+            except AccessListError as error:
+                problem = error
+            self._said[text, path] = (statements, problem)
+        return self._said[text, path]
+
+
+_Said = tuple[list[Rule | Include], AccessListError | None]
+"""What a text says up to its first error, and that error."""
