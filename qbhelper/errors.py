@@ -9,6 +9,7 @@
      ├── AccessListError     the access list can't be read completely: the administrator mends it
      ├── PolicyError         the policy can't be read completely, or has an error: the administrator mends it
      ├── AccessDenied        the access list or the policy says no: ask the administrator
+     ├── ElsewhereError      the caller is in another network namespace: run QEMU in the broker's, or ask
      ├── QuotaExceeded       the caller has as many ports as the policy gives: end one, or ask the administrator
      ├── Busy                nothing was decided: ask again
      ├── UnsupportedError    what was asked is not to be had here
@@ -81,6 +82,10 @@ class PolicyError(QbError):
 
 class AccessDenied(QbError):
     """The access list, or the policy, does not allow this bridge."""
+
+
+class ElsewhereError(QbError):
+    """The caller is in another network namespace than the broker, and no rule lets them in from there."""
 
 
 class QuotaExceeded(QbError):

@@ -6,7 +6,7 @@ last thing that can fail.
 """
 
 from qbhelper import quota
-from qbhelper.errors import AccessDenied, KernelError, NoSuchBridge, UnsupportedError, printable
+from qbhelper.errors import AccessDenied, ElsewhereError, KernelError, NoSuchBridge, UnsupportedError, printable
 from qbhelper.kernel import tap
 from qbhelper.kernel.link import Bridge, Network
 from qbhelper.lease import Lease
@@ -63,7 +63,7 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
     # An altname is judged by the name that rules are written for too: else it would get round a deny.
     decision = policy.decide(bridge.name if bridge else request.bridge, request.bridge)
     if caller.is_elsewhere and not (decision.allowed and decision.terms.other_network_namespaces):
-        raise AccessDenied(
+        raise ElsewhereError(
             "access denied: you are in another network namespace than the broker",
             "run QEMU in the network namespace of the host (a container: --network=host), or ask the administrator",
         )

@@ -73,21 +73,24 @@ def become_account(account: str, uid: int, gid: int) -> None:
     Must not: leave a way back.  Raises PrivilegeError.
     """
     keeper = os.getppid()
-    prctl.set_keepcaps(True)
     try:
+        prctl.set_keepcaps(True)
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
+        prctl.set_keepcaps(False)
+        prctl.cap_effective.limit()
+        prctl.cap_permitted.limit(prctl.CAP_NET_ADMIN, prctl.CAP_DAC_READ_SEARCH, prctl.CAP_SETPCAP)
+        prctl.cap_effective.setpcap = True
+        prctl.capbset.limit()
+        prctl.cap_effective.dac_read_search = True
+        # After the change of ids, which clears it (prctl(2)).
+        prctl.set_pdeathsig(_SIGKILL)
     except OSError as error:
-        raise PrivilegeError(f"failed to become {account} (uid {uid}): {error.strerror}") from error
-    prctl.set_keepcaps(False)
-    prctl.cap_effective.limit()
-    prctl.cap_permitted.limit(prctl.CAP_NET_ADMIN, prctl.CAP_DAC_READ_SEARCH, prctl.CAP_SETPCAP)
-    prctl.cap_effective.setpcap = True
-    prctl.capbset.limit()
-    prctl.cap_effective.dac_read_search = True
-    # After the change of ids, which clears it (prctl(2)).
-    prctl.set_pdeathsig(_SIGKILL)
+        raise PrivilegeError(
+            f"failed to become {account} (uid {uid}): {reason(error)}",
+            "it takes CAP_SETUID, CAP_SETGID, CAP_SETPCAP and CAP_DAC_READ_SEARCH: in a container, let it have them",
+        ) from error
     if os.getppid() != keeper:
         raise PrivilegeError("the keeper of the socket is gone")
 

@@ -15,6 +15,7 @@ from qbhelper.policy import access_list
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
     from qbhelper.policy.decision import Verdicts
@@ -67,14 +68,16 @@ def read_opened(fd: int, only_trusted: bool = False) -> bytes:
         os.close(fd)
 
 
-def load_access_list(read: "access_list.Reader" = read_source) -> access_list.AccessList:
+def load_access_list(
+    read: "access_list.Reader" = read_source, parser: "access_list.Parser | None" = None
+) -> access_list.AccessList:
     """Load the access list of this host as `read` finds it: by default as this process may read it.
 
     Raises AccessListError, in the original's words, unless it can be read completely.
     """
     for path in ACCESS_LISTS:
         try:
-            return access_list.load(path, read)
+            return access_list.load(path, read, parser)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -107,13 +110,26 @@ class UntrustedError(OSError):
 
 def require_trust(status: os.stat_result) -> None:
     """Raise UntrustedError unless root owns what has this status, and nobody else can write to it."""
-    if status.st_uid != 0:
+    if status.st_uid != 0 and not _shows_unmapped(status.st_uid):
         raise UntrustedError(f"uid {status.st_uid} owns it", "as root: chown root it, after a look at what is in it")
     # With an ACL the group's bits are its mask, so this covers whoever is named in it (acl(5)).
     if status.st_mode & 0o022:
         raise UntrustedError(
             "others than root can write to it", "as root: chmod go-w it, after a look at what is in it"
         )
+
+
+def _shows_unmapped(uid: int) -> bool:
+    """Whether this uid only stands for those that our user namespace does not know, as the host's root may be.
+
+    Who is in one has CAP_NET_ADMIN over a network of its own, if any: /etc is not theirs to change, and what they
+    could gain, they have.
+    """
+    try:
+        with open("/proc/self/uid_map") as mapped, open("/proc/sys/kernel/overflowuid") as overflow:
+            return mapped.read().split() != ["0", "0", "4294967295"] and uid == int(overflow.read())
+    except OSError:
+        return False
 
 
 class PolicyFiles:
@@ -243,15 +259,15 @@ def verdicts_for(
     caller: "Caller",
     policy: "Policy | None",
     accounts: "Accounts",
-    read: "access_list.Reader" = read_source,
+    load: "Callable[[], access_list.AccessList]",
 ) -> "Verdicts":
-    """Return what rules as it stands for `caller`: the policy if there is one, and the access list as `read` finds it.
+    """Return what rules as it stands for `caller`: the policy if there is one, and what `load` has as the access list.
 
     Raises AccessListError if the access list counts, and can't be read completely.
     """
     if policy is None:
-        return load_access_list(read)
-    return policy.for_caller(caller, accounts, _today, load_access_list(read) if policy.qemu_acl else None)
+        return load()
+    return policy.for_caller(caller, accounts, _today, load() if policy.qemu_acl else None)
 
 
 def _today() -> "Day":
@@ -268,4 +284,4 @@ def load_policy(caller: "Caller") -> "Verdicts":
         return load_access_list()
     from qbhelper.accounts import HostAccounts
 
-    return verdicts_for(caller, policy, HostAccounts())
+    return verdicts_for(caller, policy, HostAccounts(), load_access_list)

@@ -40,6 +40,8 @@ class Code(enum.IntEnum):
     BUSY = 5
     """Nothing was decided: ask again."""
     INTERNAL = 6
+    ELSEWHERE = 7
+    """This broker makes ports in another network namespace than the caller's."""
 
 
 class WireError(Exception):

@@ -3,23 +3,25 @@
 
 Started by systemd it takes the listening socket that it is given, and ends when there is nothing to do.
 Started by hand as root it makes the socket, and stays as the keeper of it: each worker that it forks gives up
-its privileges and serves, and one that ends because the policy has changed is followed by the next.  The
-socket is open all the time, so no request is lost.
+its privileges and serves, and one that ends, because the policy has changed or because it failed, is followed by
+the next.  The socket is open all the time, so no request is lost.
 """
 
 import os
 import pwd
 import resource
+import select
 import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable
 
 from qbhelper import privilege
 from qbhelper.broker import snapshot
 from qbhelper.broker.journal import Journal
 from qbhelper.broker.server import Server
-from qbhelper.errors import PrivilegeError, QbError, reason
+from qbhelper.errors import PrivilegeError, QbError, printable, reason
 from qbhelper.wire import SOCKET_PATH
 
 USAGE = "Usage: qbhelperd (it takes no arguments; qbhelperd(8))"
@@ -27,7 +29,9 @@ ACCOUNT = "qbhelper"
 IDLE_SECONDS = 60.0
 LISTEN_FDS_START = 3
 BACKLOG = 4096
-_SIGNALS = frozenset((signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
+RESTART_SECONDS = 0.1
+"""From a worker that failed to the next, as RestartSec= in the unit has it."""
+_TO_END = frozenset((signal.SIGTERM, signal.SIGINT))
 
 
 def main(words: list[str]) -> int:
@@ -38,12 +42,10 @@ def main(words: list[str]) -> int:
         os.umask(0o077)
         listener = _socket_of_systemd()
         if listener is not None:
-            return _serve(listener, IDLE_SECONDS)
+            return _serve(listener, IDLE_SECONDS, _notify_ready)
         return _keep(_bind())
-    except QbError as error:
-        _say(f"{error}")
-    except OSError as error:
-        _say(f"{reason(error)}: {error.filename or 'see the kernel log (dmesg)'}")
+    except Exception as error:  # noqa: BLE001  a traceback is of no use to who started it
+        _say(_describe(error))
     return 1
 
 
@@ -92,38 +94,59 @@ def _remove_stale_socket() -> None:
 
 
 def _keep(listener: socket.socket) -> int:
-    """Have a worker serve at any time, until a signal says to end.  This process answers no request."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Blocked, and taken one by one: a handler could run between fork(2) and the moment that we know whom it made.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """Have a worker serve at any time, until a signal says to end.  This process answers no request.
+
+    A worker that fails is followed by the next, a moment later; unless none has ever come as far as to serve: what
+    kept the first from that would keep the next one too.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would keep the status of a worker from us
+    wake = _signals_as_bytes()
+    told, tell = os.pipe()
+    has_served = False
     try:
         while True:
+            # Blocked: SIGTERM must not meet the child while it still has our handler, which ends nothing.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _TO_END)
             worker = os.fork()
             if worker == 0:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-                os._exit(_work(listener))
-            ended, status = 0, 0
-            while not ended:
-                number = signal.sigwait(_SIGNALS)
-                if number != signal.SIGCHLD:
-                    os.kill(worker, number)  # a child that has ended is there until we wait for it
+                os._exit(_work(listener, tell))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
+            ended = os.pidfd_open(worker)
+            ready: list[int] = []
+            while ended not in ready:
+                ready = select.select([wake.fileno(), told, ended], [], [])[0]
+                if told in ready and os.read(told, 1) and not has_served:
+                    has_served = True
+                    _notify_ready()
+                if wake.fileno() in ready:
+                    os.kill(worker, signal.SIGTERM)
                     os.waitpid(worker, 0)
                     return 0
-                ended, status = os.waitpid(worker, os.WNOHANG)
-            if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
-                return 1
+            os.close(ended)
+            status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+            if status != 0:
+                how = f"status {status}" if status > 0 else signal.Signals(-status).name
+                _say(f"a worker ended with {how}: {'starting another' if has_served else 'giving up'}")
+                if not has_served:
+                    return 1
+                if select.select([wake], [], [], RESTART_SECONDS)[0]:
+                    return 0
     finally:
         os.unlink(SOCKET_PATH)
 
 
-def _work(listener: socket.socket) -> int:
-    """Be a worker: the privileges of root go first."""
+def _work(listener: socket.socket, tell: int) -> int:
+    """Be a worker: the privileges of root go first.  Never raises: what the keeper cleans up is not ours."""
     try:
+        signal.set_wakeup_fd(-1)
+        for number in _TO_END:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)
         account = _account()
         privilege.become_account(account.pw_name, account.pw_uid, account.pw_gid)
-        return _serve(listener, None)
-    except QbError as error:
-        _say(f"{error}")
+        return _serve(listener, None, lambda: os.write(tell, b"!"))
+    except BaseException as error:  # noqa: BLE001
+        _say(_describe(error))
     return 1
 
 
@@ -139,22 +162,30 @@ def _account() -> pwd.struct_passwd:
         raise PrivilegeError("there is no account `nobody' either", f"as root: useradd --system {ACCOUNT}") from error
 
 
-def _serve(listener: socket.socket, idle: float | None) -> int:
-    """Read the policy, drop the right to, and answer requests."""
+def _serve(listener: socket.socket, idle: float | None, say_ready: Callable[[], object]) -> int:
+    """Read the policy, drop the right to, `say_ready`, and answer requests."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     journal = Journal()
     policy = snapshot.take()
     privilege.keep_net_admin()
     server = Server(listener, policy, journal, idle)
-    # A handler alone would not wake the loop: Python goes on waiting after it (PEP 475).
-    wake, woken = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    signal.set_wakeup_fd(woken.fileno())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    _notify_ready()
+    wake = _signals_as_bytes()
+    say_ready()
     server.serve(wake)
     return 0
+
+
+def _signals_as_bytes() -> socket.socket:
+    """Return a socket that can be read from when a signal says to end.
+
+    A handler alone would not wake who waits: Python goes on waiting after it (PEP 475).
+    """
+    wake, woken = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    signal.set_wakeup_fd(woken.detach())
+    for number in _TO_END:
+        signal.signal(number, lambda *_: None)
+    return wake
 
 
 def _notify_ready() -> None:
@@ -164,6 +195,20 @@ def _notify_ready() -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notification:
             notification.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
             notification.send(b"READY=1")
+
+
+def _describe(error: BaseException) -> str:
+    """Return what went wrong in one line; with the place in our source where nobody thought of it."""
+    if isinstance(error, QbError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename:
+        return f"{reason(error)}: {printable(os.fsencode(error.filename))}"
+    what = reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place is not None else "?"
+    return f"internal error: {printable(what)} ({where}); please report this"
 
 
 def _say(text: str) -> None:

@@ -159,7 +159,7 @@ class Server:
             self._per_uid[peer.caller.uid] += 1
             self._selector.register(accepted, selectors.EVENT_READ)
             self._make_room()
-            if not self._hear(connection):
+            if not self._hear(connection, is_checked=True):
                 os.sched_yield()  # our waking up may have put them off their CPU between connect(2) and send(2)
                 self._hear(connection)
 
@@ -180,8 +180,11 @@ class Server:
             del self._per_uid[uid]
         connection.socket.close()
 
-    def _hear(self, connection: Connection) -> bool:
-        """Read the one request of a connection, and answer it; False if it is not there yet."""
+    def _hear(self, connection: Connection, *, is_checked: bool = False) -> bool:
+        """Read the one request of a connection, and answer it; False if it is not there yet.
+
+        `is_checked`: the policy was seen to be current just now.
+        """
         try:
             # No room for ancillary data: fds that a caller sends are closed by the kernel, and never ours.
             datagram, _, flags, _ = connection.socket.recvmsg(wire.REQUEST_SIZE + 1)
@@ -194,15 +197,11 @@ class Server:
             self._drop(connection)  # nothing that our protocol knows: no answer
             return True
         self._answered[connection.socket.fileno()] = self._silent.pop(connection.socket.fileno())
-        self._dispatch(question, connection)
+        if is_checked or self._is_current():
+            {Verb.GRANT: self._grant}[question.verb](question, connection)
+        else:
+            send(connection.socket, Reply(Code.BUSY, 0, b"", "the policy has changed; try again"))
         return True
-
-    def _dispatch(self, question: Question, connection: Connection) -> None:
-        if not self._is_current():
-            reply = Reply(Code.BUSY, 0, b"", "the access list has changed; try again")
-            send(connection.socket, reply)
-            return
-        {Verb.GRANT: self._grant}[question.verb](question, connection)
 
     def _is_current(self) -> bool:
         """Whether the policy is still what it was read from; if not, begin to stop: a new broker will read it."""
@@ -245,8 +244,11 @@ class Server:
             self._verdicts[asker] = found
             if len(self._verdicts) > CALLERS_REMEMBERED:
                 self._verdicts.popitem(last=False)
-        if isinstance(found, QbError):
-            raise found
+        # New ones: each raise adds its frames to an error, for ever to one that is kept.
+        if isinstance(found, PolicyError):
+            raise PolicyError(found.what, found.remedy, found.problems)
+        if isinstance(found, AccessListError):
+            raise AccessListError(found.what, found.remedy)
         return found
 
     def _log(self, question: Question, caller: Caller, port: Port | None, reply: Reply) -> None:

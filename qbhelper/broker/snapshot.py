@@ -11,94 +11,74 @@ and file on it asks of who passes, and then answers `read` for a caller as the k
 
 import errno
 import os
-import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from qbhelper.accounts import HostAccounts
-from qbhelper.broker.permission import Gate
-from qbhelper.broker.watch import TICK, Directory, Watch, failure, links_are_protected
-from qbhelper.errors import AccessListError, PolicyError, Problem, reason
+from qbhelper.broker.mounts import Mounts, is_users
+from qbhelper.broker.walk import TOO_MANY, Share, SpentError, Walked, Walker
+from qbhelper.broker.watched import TICK, Directory
+from qbhelper.errors import AccessListError, PolicyError, Problem, printable
 from qbhelper.policy import access_list
+from qbhelper.policy.access_list import Include, Rule
 from qbhelper.policy.rules import Policy
 from qbhelper.request import Caller
-from qbhelper.sources import (
-    ACCESS_LISTS,
-    NOT_REGULAR,
-    PolicyFiles,
-    load_access_list,
-    read_opened,
-    read_policy,
-    verdicts_for,
-)
+from qbhelper.sources import ACCESS_LISTS, PolicyFiles, load_access_list, read_policy, verdicts_for
 
 if TYPE_CHECKING:
     from qbhelper.policy.decision import Verdicts
 
-PATHS_MAX = 4096
-"""Paths of access lists in all.  One caller's are bounded much lower, in policy/access_list.py."""
-PATH_MAX = 4096
-"""Bytes of a path with its final NUL byte (linux/limits.h)."""
-
-
-@dataclass(frozen=True)
-class Walked:
-    """Where a path led: the gates on the way in their order, then a source, or the error of its end."""
-
-    gates: tuple[Gate, ...]
-    source: bytes | None
-    error: tuple[int, str] = (errno.EIO, "")
-
-    def read(self, caller: Caller) -> bytes:
-        """Return the source as `caller` would have read it, or raise what they would have met."""
-        for one in self.gates:
-            if not one.lets_pass(caller):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if self.source is None:
-            raise OSError(*self.error)
-        return self.source
+SECONDS_TO_LAST = 0.5
+"""Though others than root change what is theirs: they may do so all the time, and callers want to be served."""
+TRIES = 3
 
 
 def take() -> "Snapshot":
-    """Make a snapshot in which every later change will show.
+    """Make a snapshot in which every later change of root's will show.
 
-    A file that was changed in this very tick of the clock could change again in it, unseen: then wait, and
-    read anew.  Somebody who keeps writing to a file gets the tenth snapshot, and a reload soon after.
+    A file that was changed in this very tick of the clock could change again in it, unseen: then wait, and read
+    anew.  Where root keeps writing to a file, the last try counts, as one that is outdated already.
     """
-    for _ in range(10):
+    left = TRIES
+    while True:
+        left -= 1
         begun = time.time()
         snapshot = Snapshot()
-        if snapshot.newest_change() < begun - TICK:
-            break
+        if snapshot.settle(begun) or not left:
+            return snapshot
         snapshot.close()
         time.sleep(TICK)
-    else:
-        snapshot = Snapshot()
-    return snapshot
 
 
 class Snapshot:
     """The policy and the access lists of this host as they were when it was made."""
 
     def __init__(self) -> None:
-        self._watch = Watch(links_are_protected())
+        self._walked: dict[bytes, Walked] = {}
+        self._said: dict[tuple[bytes, str], _Said] = {}
+        self._mounts = Mounts()
+        self._walker = Walker(self._mounts)
         self._accounts = HostAccounts()
         self._policy: Policy | None = None
         self._policy_error: PolicyError | None = None
         try:
-            self._policy = read_policy(_WatchedFiles(self._watch))
+            self._policy = read_policy(_WatchedFiles(self._walker))
         except PolicyError as error:
             self._policy_error = error
-        self._walked: dict[bytes, Walked] = {}
-        # Breadth first, and files in turn: a file of a user's own that includes thousands takes no place from the
-        # includes of others, and each path is met at the least depth that it has for anybody.
-        level = list(ACCESS_LISTS)
-        for _ in range(access_list.DEPTH_MAX + 1):
-            rounds = zip_longest(*[self._take(path) for path in level])
-            level = [target for targets in rounds for target in targets if target is not None]
+        self._read_all()
+        self._everybodys = [*self._walker.watched]
+        self._roots = [one for one in self._everybodys if one.is_roots]
+        self._mounted = {path: self._mounts.at(path) for path in self._walker.visited}
+        self._is_remounted = {True: False, False: False}
+        """By root, and by others."""
+        self._taken = time.monotonic()
+
+    def settle(self, begun: float) -> bool:
+        """Note what could change without showing it, if reading began at `begun`; whether nothing of that is root's."""
+        unsettled = [one for one in self._everybodys if not one.settle(begun)]
+        return not any(one.is_roots for one in unsettled)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -113,94 +93,114 @@ class Snapshot:
         if self._policy_error is not None:
             # Each time it is raised it would grow by the frames on its way.
             raise self._policy_error.with_traceback(None)
-        return verdicts_for(caller, self._policy, self._accounts, self._reader_for(caller))
+        return verdicts_for(caller, self._policy, self._accounts, lambda: self.load_for(caller))
 
     def load_for(self, caller: Caller) -> access_list.AccessList:
         """Return the access list as it stands for `caller`.  Raises AccessListError as standalone does."""
-        return load_access_list(self._reader_for(caller))
 
-    def _reader_for(self, caller: Caller) -> "access_list.Reader":
         def read(path: bytes) -> bytes:
             walked = self._walked.get(path)
-            if walked is None:  # more paths than PATHS_MAX: an include that was never looked at is no include to skip
-                raise OSError(errno.EMFILE, "too many includes on this host")
+            if walked is None:  # a share was used up: an include that was never looked at is no include to skip
+                raise OSError(errno.EMFILE, TOO_MANY)
             return walked.read(caller)
 
-        return read
+        return load_access_list(read, self._parse)
 
     def is_current(self) -> bool:
-        """Whether every file is as it was read, and every name still leads where it led."""
-        return self._watch.is_current()
+        """Whether every file is as it was read, and every name still leads where it led.
 
-    def newest_change(self) -> float:
-        """Return when the file or directory that changed last did so (seconds since 1970)."""
-        return self._watch.newest_change()
+        What others than root can change counts only when the snapshot has lasted for a while.
+        """
+        if self._mounts.have_changed():
+            self._is_remounted = {True: False, False: False}
+            for path, before in self._mounted.items():
+                for changed in {*before} ^ {*self._mounts.at(path)}:
+                    self._is_remounted[not is_users(changed)] = True
+        if time.monotonic() < self._taken + SECONDS_TO_LAST:
+            return not self._is_remounted[True] and all(one.is_current() for one in self._roots)
+        return not any(self._is_remounted.values()) and all(one.is_current() for one in self._everybodys)
 
     def close(self) -> None:
         """Close what is watched."""
-        self._watch.close()
+        for one in self._walker.watched:
+            os.close(one.fd)
+        self._mounts.close()
 
-    def _take(self, path: bytes) -> list[bytes]:
+    def _read_all(self) -> None:
+        """Walk all paths, each level of includes before the next, so that each is met at its least depth for anybody.
+
+        What root alone writes comes first: it is watched as root's then, whoever else includes it.
+        """
+        roots = Share(is_roots=True)
+        level = [(path, roots) for path in ACCESS_LISTS]
+        others: list[list[tuple[bytes, Share]]] = []
+        for _ in range(access_list.DEPTH_MAX + 1):
+            found = [one for path, share in level for one in self._take(path, share)]
+            level = [one for one in found if one[1].is_roots]
+            others.append([one for one in found if not one[1].is_roots])
+        level = []
+        for found in others[:-1]:
+            level = [one for path, share in [*level, *found] for one in self._take(path, share)]
+
+    def _take(self, path: bytes, share: Share) -> list[tuple[bytes, Share]]:
         """Walk `path`, and return the paths that it includes, as far as anybody would look at them."""
-        if path in self._walked or len(self._walked) >= PATHS_MAX:
+        if path in share.seen:
             return []
-        walked = self._walked[path] = self._walk(path)
-        targets: list[bytes] = []
-        if walked.source is not None:
-            try:
-                for statement in access_list.parse(walked.source, ""):
-                    if isinstance(statement, access_list.Include):
-                        targets += [access_list.target_of(statement, path)]
-            except AccessListError:
-                pass  # whoever can read this file is refused; what follows the error is read for nobody
-        return targets
-
-    def _walk(self, path: bytes) -> Walked:
-        gates: list[Gate] = []
+        share.seen.add(path)
         try:
-            source = self._read(path, gates)
-            return Walked(tuple(gates), source)
-        except PermissionError:
-            # A file system that root's capabilities do not count for (NFS, FUSE), or an LSM.  Not to be taken for a
-            # file that the caller may not read: that would be passed over, with a deny in it.
-            return Walked(tuple(gates), None, (errno.EIO, "the broker itself may not read it"))
-        except OSError as error:
-            return Walked(tuple(gates), None, (error.errno or errno.EIO, reason(error)))
+            share.take_step()
+            if path not in self._walked:
+                self._walked[path], share = self._walker.walk(path, share)
+        except SpentError:
+            return []
+        source = self._walked[path].source
+        # Up to its first error: whoever can read this file is refused, and what follows is read for nobody.
+        said, _ = self._parsed(source, printable(path)) if source is not None else ([], None)
+        includes = [one for one in said if isinstance(one, Include)]
+        return [(access_list.target_of(one, path), share) for one in includes]
 
-    def _read(self, path: bytes, gates: list[Gate]) -> bytes:
-        """Return the source at the end of `path`, adding to `gates`.  Raises OSError."""
-        if len(path) >= PATH_MAX:
-            raise failure(errno.ENAMETOOLONG)
-        found = self._watch.follow(path, gates)
-        if isinstance(found, Directory):
-            raise OSError(errno.EINVAL, NOT_REGULAR)
-        fd, signature = found
-        if stat.S_ISSOCK(signature.mode):
-            raise failure(errno.ENXIO)  # as open(2) says
-        if not stat.S_ISREG(signature.mode):
-            raise OSError(errno.EINVAL, NOT_REGULAR)
-        return read_opened(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+    def _parse(self, text: bytes, path: str) -> Iterator[Rule | Include]:
+        """Do as `access_list.parse` does, but the work once for all callers."""
+        statements, error = self._parsed(text, path)
+        yield from statements
+        if error is not None:
+            raise AccessListError(error.what, error.remedy)
+
+    def _parsed(self, text: bytes, path: str) -> "_Said":
+        if (text, path) not in self._said:
+            statements: list[Rule | Include] = []
+            problem = None
+            try:
+                statements.extend(access_list.parse(text, path))  # what came before an error stays
+            except AccessListError as error:
+                problem = error
+            self._said[text, path] = (statements, problem)
+        return self._said[text, path]
 
 
 class _WatchedFiles(PolicyFiles):
     """The files of the policy, each watched before it is read: so a change in between shows as one."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, walker: Walker) -> None:
+        self._walker = walker
 
     def read(self, directory: bytes, name: bytes) -> bytes:
         """Return the text of a file that only root can change, and watch it; or watch that it is not there."""
-        self._follow(directory, name)
+        self._watch(directory, name)
         return super().read(directory, name)
 
     def names(self, directory: bytes, name: bytes) -> list[bytes]:
         """Return the names in a directory that only root can change, and watch which they are."""
-        found = self._follow(directory, name)
+        found = self._watch(directory, name)
         if isinstance(found, Directory):
             found.watch_names()
         return super().names(directory, name)
 
-    def _follow(self, directory: bytes, name: bytes) -> object:
+    def _watch(self, directory: bytes, name: bytes) -> object:
         with suppress(OSError):  # reading will meet it, and say so
-            return self._watch.follow(directory + b"/" + name, [])
+            return self._walker.watch(directory + b"/" + name)
         return None
+
+
+_Said = tuple[list[Rule | Include], AccessListError | None]
+"""What a text says up to its first error, and that error."""

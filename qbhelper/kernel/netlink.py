@@ -44,6 +44,8 @@ _RECEIVE = 1 << 18
 """Bytes; larger than any single read of a dump that the kernel makes."""
 _EVENT_BUFFER = 8 << 20
 """Bytes of link events that may wait while we make ports."""
+EVENTS_AT_ONCE = 64
+"""Read in one go: whoever holds a TAP can change its MAC faster than we read of it, for ever."""
 
 
 class Links:
@@ -154,7 +156,7 @@ class LinkEvents:
 
     __slots__ = ("_boring", "_buffer", "_needle", "_socket")
 
-    def __init__(self, needle: bytes, boring: tuple[bytes, ...]) -> None:
+    def __init__(self, needle: bytes, boring: tuple[bytes, ...] = ()) -> None:
         self._buffer = memoryview(bytearray(_RECEIVE))
         self._needle = needle
         self._boring = boring
@@ -167,18 +169,25 @@ class LinkEvents:
             self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, _EVENT_BUFFER)
         self._socket.bind((0, RTMGRP_LINK))
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
     def fileno(self) -> int:
         """The fd to wait on until there is something to read."""
         return self._socket.fileno()
 
     def read(self) -> "list[Link] | None":
-        """Return what was announced since the last time; None if so much that some was lost (ENOBUFS)."""
+        """Return what was announced since the last time, as far as it is read in one go.
+
+        None if so much was announced that some was lost (ENOBUFS).
+        """
         links: list[Link] = []
-        while True:
+        for _ in range(EVENTS_AT_ONCE):
             try:
                 data = bytes(self._buffer[: self._socket.recv_into(self._buffer, 0, MSG_DONTWAIT)])
             except BlockingIOError:
-                return links
+                break
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     return None
@@ -188,3 +197,4 @@ class LinkEvents:
             for kind, _, _, payload in messages(data):
                 if kind in (RTM_NEWLINK, RTM_DELLINK):
                     links.append(parse_link(payload, gone=kind == RTM_DELLINK))
+        return links

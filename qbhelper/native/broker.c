@@ -18,13 +18,12 @@
 
 #include "qbhelper.h"
 
-#define SECONDS_TO_WAIT 5	/* for one reply; the alarm of main() bounds everything together */
-#define TRIES 150
-#define TRIES_TO_CONNECT 50
+#define SECONDS_TO_WAIT 8	/* for all together, with time left to say so before the alarm of main(), which is mute */
+#define SECONDS_TO_CONNECT 1	/* to a socket that nobody listens on */
 #define NANOSECONDS_BETWEEN 20000000
 
 static const char MAGIC[4] = { 'Q', 'B', 'H', '1' };
-enum { VERB_GRANT = 1, FLAG_VNET_HEADER = 1, CODE_GRANTED = 0, CODE_BUSY = 5, MESSAGE_MAX = 1000 };
+enum { VERB_GRANT = 1, FLAG_VNET_HEADER = 1, CODE_GRANTED = 0, CODE_BUSY = 5, CODE_ELSEWHERE = 7, MESSAGE_MAX = 1000 };
 
 struct question {
 	char magic[4];
@@ -59,10 +58,35 @@ static int received_fd(struct msghdr *message)
 	return fd;
 }
 
+/* Microseconds since the first call. */
+static int64_t elapsed(void)
+{
+	static struct timespec start;
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+		refuse("failed to read the clock: %s", strerror(errno));
+	if (start.tv_sec == 0 && start.tv_nsec == 0)
+		start = now;
+	return (now.tv_sec - start.tv_sec) * INT64_C(1000000) + (now.tv_nsec - start.tv_nsec) / 1000;
+}
+
+/* Have the next call wait no longer than there is time; whether there is any. */
+static bool limit_wait(int broker, int option)
+{
+	int64_t left = SECONDS_TO_WAIT * INT64_C(1000000) - elapsed();
+	struct timeval wait = { .tv_sec = left / 1000000, .tv_usec = left % 1000000 };
+
+	if (left <= 0)	/* as a limit, 0 is none */
+		return false;
+	if (setsockopt(broker, SOL_SOCKET, option, &wait, sizeof wait) != 0)
+		refuse("failed to set a time limit: %s", strerror(errno));
+	return true;
+}
+
 static enum outcome ask_once(const struct question *question, struct reply *reply, int *tap)
 {
 	const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = BROKER_SOCKET };
-	const struct timeval patience = { .tv_sec = SECONDS_TO_WAIT };
 	union fd_message control;
 	struct iovec data = { .iov_base = reply, .iov_len = sizeof *reply - 1 };
 	struct msghdr message = {
@@ -70,24 +94,21 @@ static enum outcome ask_once(const struct question *question, struct reply *repl
 	};
 	int broker = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
-	if (broker == -1 || setsockopt(broker, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
-	    setsockopt(broker, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0)
+	if (broker == -1)
 		refuse("failed to open a socket: %s", strerror(errno));
-	if (connect(broker, (const struct sockaddr *)&address, sizeof address) != 0) {
+	if (limit_wait(broker, SO_SNDTIMEO) && connect(broker, (const struct sockaddr *)&address, sizeof address) != 0) {
 		int error = errno;
 		close(broker);
-		if (error == EAGAIN)	/* its backlog is full */
+		if (error == EAGAIN || error == EINTR)	/* its backlog is full; or we were stopped meanwhile (signal(7)) */
 			return TRY_AGAIN;
 		return error == ECONNREFUSED ? NOT_LISTENING : NO_BROKER;
 	}
 	ssize_t length = -1;
-	if (send(broker, question, sizeof *question, MSG_NOSIGNAL) == (ssize_t)sizeof *question)
+	if (send(broker, question, sizeof *question, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof *question &&
+	    limit_wait(broker, SO_RCVTIMEO))
 		length = recvmsg(broker, &message, MSG_CMSG_CLOEXEC);
-	int error = errno;
 	close(broker);
-	if (length < 0 && (error == EAGAIN || error == EWOULDBLOCK))
-		refuse("the broker did not answer for %d seconds; see its log: journalctl -u qbhelper", SECONDS_TO_WAIT);
-	if (length <= 0)	/* killed while it had our question: whatever it made died with it */
+	if (length <= 0)	/* killed while it had our question: whatever it made died with it; or there is no time left */
 		return TRY_AGAIN;
 	*tap = received_fd(&message);
 	((char *)reply)[length] = '\0';
@@ -115,7 +136,7 @@ static void hand_over(int fd, int tap)
 	_exit(EXIT_SUCCESS);
 }
 
-void ask_broker(struct request request)
+void ask_broker(struct request request, bool can_do_without)
 {
 	struct question question = {
 		.verb = VERB_GRANT, .flags = request.use_vnet ? FLAG_VNET_HEADER : 0, .queues = 1,
@@ -126,23 +147,25 @@ void ask_broker(struct request request)
 
 	memcpy(question.magic, MAGIC, sizeof MAGIC);
 	strncpy(question.bridge, request.bridge, sizeof question.bridge - 1);
-	for (int try = 0; try < TRIES; try++) {
+	while (elapsed() < SECONDS_TO_WAIT * INT64_C(1000000)) {
 		switch (ask_once(&question, &reply, &tap)) {
 		case NO_BROKER:
 			return;
 		case NOT_LISTENING:	/* between two brokers, or one was killed and left its socket behind */
-			if (try >= TRIES_TO_CONNECT)
+			if (elapsed() > SECONDS_TO_CONNECT * INT64_C(1000000))
 				return;
-			nanosleep(&pause, NULL);
-			continue;
+			break;
 		case TRY_AGAIN:
-			nanosleep(&pause, NULL);
-			continue;
+			break;
 		case ANSWERED:
 			if (reply.code == CODE_GRANTED)
 				hand_over(request.fd, tap);
+			if (reply.code == CODE_ELSEWHERE && can_do_without)	/* it is a broker of another network than ours */
+				return;
 			refuse("%s", reply.message);
 		}
+		nanosleep(&pause, NULL);
 	}
-	refuse("%s; as root: systemctl restart qbhelper.socket", reply.message);
+	refuse("%s (%d seconds); see its log (journalctl -u qbhelper), or as root: systemctl restart qbhelper.socket",
+	       reply.message, SECONDS_TO_WAIT);
 }

@@ -336,7 +336,7 @@ int main(int argc, char *argv[])
 	bool privileged = (read_capabilities().permitted & NET_ADMIN) != 0;
 	/* The file's own privilege goes before the broker; what a caller like root has anyway does not. */
 	if (!privileged || getauxval(AT_SECURE) == 0)
-		ask_broker(request);	/* returns only if there is none */
+		ask_broker(request, privileged);	/* returns only if there is none for us */
 	if (!privileged)
 		explain_missing_privilege();
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)	/* no ptrace, no /proc/PID/mem (CVE-2026-41163) */

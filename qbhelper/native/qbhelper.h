@@ -32,7 +32,8 @@ void explain_missing_privilege(void);
 /* Refuse unless what would run with privilege is root's, and nobody else could put something in its place. */
 void check_installation(void);
 
-/* Have the broker make the port, hand it over and end.  Returns only if there is no broker. */
-void ask_broker(struct request request);
+/* Have the broker make the port, hand it over and end.  Returns only if there is no broker, or, for who can do without,
+ * if there is none for this network namespace. */
+void ask_broker(struct request request, bool can_do_without);
 
 #endif

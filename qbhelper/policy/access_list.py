@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Reader = Callable[[bytes], bytes]
     """Returns the text of a file as the caller may read it; raises OSError as open(2) and read(2) would."""
+    Parser = Callable[[bytes, str], "Iterator[Rule | Include]"]
+    """`parse`, or who remembers what it said."""
 
 LINE_MAX = 4095
 """Bytes in a line; QEMU's helper takes the rest of a longer one for a line of its own."""
@@ -87,7 +89,7 @@ class AccessList:
         return Decision(False, None)
 
 
-def load(path: bytes, read: "Reader") -> AccessList:
+def load(path: bytes, read: "Reader", parser: "Parser | None" = None) -> AccessList:
     """Read the access list at `path` and all that it includes, as the caller may read them.
 
     Raises AccessListError, with file and line, for anything but includes that are not there or that
@@ -105,7 +107,7 @@ def load(path: bytes, read: "Reader") -> AccessList:
         if met in seen:
             return
         seen.add(met)
-        for statement in parse(text, printable(path)):
+        for statement in (parser or parse)(text, printable(path)):
             if isinstance(statement, Rule):
                 rules.append(statement)
                 continue

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.needs_root
 GRANTS = 10000
 CLIENTS = 4
 """A release takes the kernel some 20 ms; several at once share them."""
+REFUSALS = 5000
 RSS_MAX = 40 << 20
 GROWTH_MAX = 2 << 20
 
@@ -50,3 +51,16 @@ def test_ten_thousand_grants_leave_nothing(daemon: Broker, br0: str) -> None:
     assert daemon.fds() <= fds
     assert daemon.memory() <= min(memory + GROWTH_MAX, RSS_MAX)
     assert world.interfaces() == before
+
+
+@pytest.mark.parametrize("text", ["allow br0\nnonsense\n", "deny br0\n", "allow br7\nallow br0\n"])
+def test_refusals_leave_nothing(daemon: Broker, text: str) -> None:
+    """Nor is anything kept of callers who are refused, whatever for."""
+    world.write_access_list(text)
+    for _ in range(1000):
+        broker.ask("br7")
+    daemon.latest_worker()
+    before = daemon.memory()
+    for _ in range(REFUSALS):
+        assert not broker.ask("br7").granted
+    assert daemon.memory() <= before + GROWTH_MAX

@@ -4,15 +4,17 @@
 import os
 import signal
 import socket
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.support import broker, world
-from tests.support.broker import Broker
+from tests.support.broker import Broker, Way
 from tests.support.caller import PLAIN_UID
 
 pytestmark = pytest.mark.needs_root
@@ -237,6 +239,51 @@ def test_a_client_that_is_stopped_before_it_takes_its_reply(either: Broker, br0:
             os.kill(pid, signal.SIGCONT)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert broker.no_tap_is_left()
+
+
+@pytest.fixture
+def hostile_include(br0: str) -> Iterator[Path]:
+    """An include that belongs to a hostile user, who alone may read it."""
+    path = world.ACCESS_LIST.with_name("hostile.conf")
+    world.write_access_list("allow br7\n", path, mode=0o600, uid=HOSTILE_UID, gid=HOSTILE_UID)
+    world.write_access_list(f"allow {br0}\ninclude {path}\n")
+    yield path
+    path.unlink()
+
+
+@contextmanager
+def again_and_again(act: Callable[[], object]) -> Iterator[None]:
+    """Have a process of the hostile user do something all the time, for the time of the block."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(HOSTILE_UID, HOSTILE_UID, HOSTILE_UID)
+            os.setresuid(HOSTILE_UID, HOSTILE_UID, HOSTILE_UID)
+            while True:
+                act()
+        finally:
+            os._exit(1)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_user_who_writes_to_their_include_all_the_time(hostile_include: Path, way: Way) -> None:
+    """What they change is read anew now and then; between that, and while it is read, others are served in time."""
+    waits = []
+    with way() as running, again_and_again(lambda: hostile_include.write_text("allow br7\n")):
+        while running.log().count("the access list has changed") < 4:
+            started = time.monotonic()
+            with broker.ask() as answer:
+                assert answer.granted
+            waits.append(time.monotonic() - started)
+            running.latest_worker()
+    # The writer and we have the machine to ourselves but for what else runs on it.
+    assert statistics.median(waits) < PROMISED / 10
+    assert sum(wait >= PROMISED for wait in waits) <= 1, waits
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["stream", "datagram"])

@@ -7,11 +7,12 @@ import signal
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from qbhelper.kernel.netlink import EVENTS_AT_ONCE, LinkEvents
 from qbhelper.kernel.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, TUNSETIFF, TUNSETOWNER
 from tests.support import broker, world
 from tests.support.broker import Answer, Broker
@@ -159,3 +160,17 @@ def test_so_many_events_that_some_are_lost_hide_nothing(daemon: Broker, br0: str
         do(answer, TUNSETPERSIST, 1)
         os.kill(daemon.worker, signal.SIGCONT)
         assert broker.await_links(lambda: name not in world.interfaces())
+
+
+def test_events_are_read_in_portions(br0: str) -> None:
+    """Who can make events faster than they are read keeps the broker from nothing else: each read has an end."""
+    batch = "".join(f"link set {br0} alias needle{number}\n" for number in range(3 * EVENTS_AT_ONCE))
+    with closing(LinkEvents(b"needle")) as events:
+        subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+        for portion in range(3):
+            links = events.read()
+            assert links is not None
+            assert [link.alias for link in links] == [
+                f"needle{portion * EVENTS_AT_ONCE + number}".encode() for number in range(EVENTS_AT_ONCE)
+            ]
+        assert events.read() == []

@@ -24,6 +24,8 @@ ROUNDS = 25
 @pytest.fixture(autouse=True)
 def _cleared(br0: str) -> Iterator[None]:
     yield
+    if str(INCLUDE) in Path("/proc/self/mountinfo").read_text():
+        world.run("umount", "--lazy", str(INCLUDE))
     for path in (INCLUDE, DIRECTORY / "inside", LIST.with_name("new")):
         path.unlink(missing_ok=True)
     if DIRECTORY.exists():
@@ -63,12 +65,21 @@ def directory_changes(allow: bool) -> None:
     DIRECTORY.chmod(0o700 if allow else 0o711)
 
 
+def mount_changes(allow: bool) -> None:
+    """A file that denies is mounted over an include, or not."""
+    if not allow:
+        world.run("mount", "--bind", str(world.write_access_list("deny br0\n", LIST.with_name("new"))), str(INCLUDE))
+    elif INCLUDE.read_text():
+        world.run("umount", "--lazy", str(INCLUDE))  # the broker holds it
+
+
 CHANGES = [
     pytest.param(edited, "allow br0\n", None, id="edited"),
     pytest.param(replaced, "allow br0\n", None, id="replaced by rename"),
     pytest.param(include_appears, f"allow br0\ninclude {INCLUDE}\n", None, id="an include appears"),
     pytest.param(mode_changes, f"allow br0\ninclude {INCLUDE}\n", INCLUDE, id="chmod"),
     pytest.param(acl_changes, f"allow br0\ninclude {INCLUDE}\n", INCLUDE, id="setfacl"),
+    pytest.param(mount_changes, f"allow br0\ninclude {INCLUDE}\n", INCLUDE, id="mount"),
     pytest.param(directory_changes, f"allow br0\ninclude {DIRECTORY}/inside\n", DIRECTORY / "inside", id="directory"),
 ]
 
@@ -78,7 +89,9 @@ def test_the_next_request_is_judged_by_the_new_policy(
     way: Way, change: Callable[[bool], None], text: str, include: Path | None
 ) -> None:
     """Allowed and denied in turn, each time at once: whoever asks after the change gets the new verdict."""
-    if include is not None:
+    if change is mount_changes:
+        world.write_access_list("", INCLUDE)
+    elif include is not None:
         world.write_access_list("deny br0\n", include, mode=0o600 if include == INCLUDE else 0o644)
     world.write_access_list(text)
     if include is None or include == INCLUDE:

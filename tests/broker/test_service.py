@@ -26,14 +26,49 @@ sys.exit(main.main([]))
 """
 
 
-@pytest.fixture
-def impatient() -> Iterator[Path]:
-    """The installed broker, with a shorter idle time."""
-    script = world.WORLD / "impatient"
-    script.write_text(IMPATIENT.format(modules=str(install.installed().parents[1] / "lib" / "qbhelper")))
+FAILING = """#!/usr/bin/python3 -I
+import os, sys
+sys.path.append({modules!r})
+from qbhelper.broker import main, snapshot
+take = snapshot.take
+def take_if_well():
+    assert not os.path.exists({illness!r}), "an error that nobody thought of"
+    return take()
+snapshot.take = take_if_well
+sys.exit(main.main([]))
+"""
+
+
+@contextmanager
+def program(text: str, **words: str) -> Iterator[Path]:
+    """A script that runs the installed broker in a way of its own."""
+    script = world.WORLD / "a-broker"
+    script.write_text(text.format(modules=str(install.installed().parents[1] / "lib" / "qbhelper"), **words))
     script.chmod(0o755)
     yield script
     script.unlink()
+
+
+@pytest.fixture
+def impatient() -> Iterator[Path]:
+    """The installed broker, with a shorter idle time."""
+    with program(IMPATIENT) as script:
+        yield script
+
+
+@pytest.fixture
+def illness() -> Iterator[Path]:
+    """A file; while it exists, no worker of `failing` comes to serve."""
+    path = world.WORLD / "illness"
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def failing(illness: Path) -> Iterator[Path]:
+    """The installed broker, but for workers that fail while there is an illness."""
+    with program(FAILING, illness=str(illness)) as script:
+        yield script
 
 
 def ends_within(pid: int, seconds: float) -> bool:
@@ -67,6 +102,52 @@ def test_while_somebody_holds_a_lease_it_stays(br0: str, impatient: Path) -> Non
             assert answer.granted
             assert not ends_within(serving, 1.5)
         assert ends_within(serving, broker.PATIENCE)
+
+
+def test_it_says_once_that_it_is_ready(br0: str) -> None:
+    """Started by hand, too, a service becomes ready once: a reload is no second start."""
+    with broker.by_hand() as running:
+        for number in range(3):
+            before = running.worker
+            world.write_access_list(f"allow br0\n# {number}\n")
+            broker.ask().close()
+            assert running.latest_worker() != before
+        assert running.readiness.next_pid(0) is None
+
+
+def test_a_worker_that_fails_is_followed_by_the_next(br0: str, failing: Path, illness: Path) -> None:
+    """The keeper tries again until one serves; who has asked meanwhile gets the answer from that one."""
+    with broker.by_hand(failing) as running:
+        illness.touch()
+        world.write_access_list("allow br0\n#\n")  # the next request is for the next worker
+        with broker.connect(PLAIN_UID) as connection:
+            connection.send(broker.question())
+            while running.log().count("a worker ended with status 1: starting another") < 3:
+                assert not ends_within(running.main.pid, 0.01)
+            illness.unlink()
+            answer = broker.take_answer(connection)
+            assert answer is not None
+            with answer:
+                assert answer.granted
+        log = running.log()
+    assert "internal error: AssertionError: an error that nobody thought of (a-broker:" in log
+    assert "Traceback" not in log
+
+
+def test_where_the_first_worker_fails_the_keeper_ends_too(br0: str, failing: Path, illness: Path) -> None:
+    """What keeps the first from serving is for whoever starts it to mend: status 1, the reason, and no socket."""
+    illness.touch()
+    with pytest.raises(RuntimeError, match=r"exit 1: (?s:.*) an error that nobody thought of"):
+        world.run(str(failing))
+    assert not broker.SOCKET.exists()
+
+
+@pytest.mark.parametrize("capability", ["net_admin", "setuid", "setpcap", "dac_read_search"])
+def test_a_root_without_a_capability_is_told_so(br0: str, capability: str) -> None:
+    """In a container that lacks what it takes it ends at once, and names what is missing."""
+    with pytest.raises(RuntimeError, match=f"exit 1: (?s:.*) CAP_{capability.upper()}"):
+        world.run("setpriv", f"--bounding-set=-{capability}", "--inh-caps=-all", str(broker.program()))
+    assert not broker.SOCKET.exists()
 
 
 @contextmanager

@@ -3,14 +3,15 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from qbhelper.broker import snapshot
+from qbhelper.broker import snapshot, walk, watched
 from qbhelper.broker.snapshot import Snapshot
 from qbhelper.errors import AccessListError
 from qbhelper.request import Caller
@@ -196,7 +197,7 @@ def test_a_last_symlink_in_a_shared_directory_is_for_its_owner(
     mode: int, owner: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fs.protected_symlinks a link in /tmp leads only its owner; one in the middle of a path, everybody."""
-    monkeypatch.setattr(snapshot, "links_are_protected", lambda: True)
+    monkeypatch.setattr(walk, "_links_are_protected", lambda: True)
     write("bridge.conf", "include tmp/link\ninclude tmp/way/other\n")
     write("rules", "allow qa\n")
     write("other", "allow qb\n")
@@ -210,3 +211,316 @@ def test_a_last_symlink_in_a_shared_directory_is_for_its_owner(
         for caller in (ALICE, BOB):
             is_led = mode != 0o1777 or owner in (0, caller.uid)
             assert (allows(taken, caller, b"qa"), allows(taken, caller, b"qb")) == (is_led, True)
+
+
+# --- Mounts ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def mounted(*words: str) -> Iterator[None]:
+    """A mount, the last word is where, for the time of the block."""
+    world.run("mount", *words)
+    try:
+        yield
+    finally:
+        world.run("umount", "--lazy", words[-1])  # what watches it holds it
+
+
+MOUNTS = [
+    pytest.param(["-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(HOME / "d")], id="over a directory on the way"),
+    pytest.param(["-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(HOME)], id="over the directory of all"),
+    pytest.param(["--bind", str(HOME / "other"), str(HOME / "file")], id="over an include"),
+    pytest.param(["--bind", str(HOME / "other"), str(HOME / "bridge.conf")], id="over the list"),
+]
+
+
+@pytest.mark.parametrize("words", MOUNTS)
+def test_a_mount_on_the_way_is_a_change(words: list[str]) -> None:
+    """What is mounted over a directory or file hides it, and taking that away brings it back: both are seen."""
+    _plant()
+    with closing(snapshot.take()) as before:
+        with mounted(*words):
+            assert not before.is_current()
+            with closing(snapshot.take()) as meanwhile:
+                assert meanwhile.is_current()
+                world.run("umount", "--lazy", words[-1])
+                assert not meanwhile.is_current()
+            world.run("mount", *words)
+        assert before.is_current()
+
+
+def test_a_mount_elsewhere_is_none(tmp_path: Path) -> None:
+    """On a host with containers there are mounts all day long: they are no reason to read the policy anew."""
+    _plant()
+    (HOME / "e").mkdir()
+    with closing(snapshot.take()) as taken:
+        for where in (tmp_path, HOME / "e"):
+            with mounted("-t", "tmpfs", "tmpfs", str(where)):
+                assert taken.is_current()
+            assert taken.is_current()
+
+
+def test_a_path_is_followed_in_its_own_mount() -> None:
+    """The same directory may be in two places, with other mounts in it, and other directories above it."""
+    write("bridge.conf", "include d/inner/file\ninclude e/inner/file\ninclude d/../above\ninclude e/../above\n")
+    for name in ("d", "e"):
+        (HOME / name).mkdir()
+    (HOME / "deep" / "there" / "inner").mkdir(parents=True)
+    write("deep/there/inner/file", "allow qa\n")
+    write("above", "allow qb\n")
+    write("deep/above", "allow qc\n")
+    with (
+        mounted("--bind", str(HOME / "deep" / "there"), str(HOME / "d")),
+        mounted("--bind", str(HOME / "deep" / "there"), str(HOME / "e")),
+        mounted("-t", "tmpfs", "tmpfs", str(HOME / "d" / "inner")),
+        judges([ALICE]) as (judge,),
+        closing(snapshot.take()) as taken,
+    ):
+        judge.ask(forest.BRIDGES)
+        verdict = judge.answer()
+        assert verdict_of(taken.load_for(ALICE), forest.BRIDGES) == verdict
+        assert [word.split()[0] for word in verdict] == ["allow", "allow", "deny"]
+        assert taken.is_current()
+
+
+@pytest.mark.parametrize("place", ["/dev", "/proc", "/sys"])
+@pytest.mark.parametrize("path", ["{}/missing", "{}/null", "link/missing", "{}/../etc/hostname"])
+def test_what_each_process_sees_differently_is_no_policy(place: str, path: str) -> None:
+    """A file that only the broker does not find is no file to pass over: whoever gets so far is refused."""
+    write("bridge.conf", f"allow qa\ninclude {path.format(place)}\n")
+    (HOME / "link").symlink_to(place)
+    with closing(snapshot.take()) as taken, pytest.raises(AccessListError, match=f"{place} is no place for"):
+        taken.load_for(ALICE)
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["directory", "file"])
+@pytest.mark.parametrize(
+    "what", ["systemd-private-0-qbhelper.service-x/tmp", "systemd/inaccessible/dir", "host/inaccessible/dir"]
+)
+def test_what_systemd_hides_is_no_policy(tmp_path: Path, what: str, is_file: bool) -> None:
+    """Under PrivateTmp=, ProtectHome=yes or InaccessiblePaths= the broker sees something else there: it refuses."""
+    write("bridge.conf", "allow qa\ninclude hidden/file\n")
+    write("closed", "allow qb\ninclude hidden/file\n", mode=0o640, gid=61300)
+    (HOME / "hidden").mkdir()
+    (tmp_path / what).mkdir(parents=True)
+    hidden, hiding = HOME / "hidden", tmp_path / what
+    if is_file:
+        hidden, hiding = hidden / "file", hiding / "file"
+        hidden.touch()
+        hiding.touch()
+    with closing(snapshot.take()) as taken:
+        assert allows(taken, ALICE)
+    with mounted("--bind", str(hiding), str(hidden)), closing(snapshot.take()) as taken:
+        with pytest.raises(AccessListError, match="systemd hides it from the broker"):
+            taken.load_for(ALICE)
+        write("bridge.conf", "allow qa\ninclude closed\n")
+        with closing(snapshot.take()) as another:
+            assert allows(another, ALICE), "who does not get so far is not refused"
+            with pytest.raises(AccessListError, match="systemd hides it"):
+                another.load_for(BOB)
+
+
+@pytest.mark.parametrize("options", ["nodev", "dev"])
+def test_a_device_is_for_nobody_where_there_are_none(options: str) -> None:
+    """On a file system mounted nodev nobody may open a device: it is passed over, and elsewhere it is a mistake."""
+    write("bridge.conf", "allow qa\ninclude d/device\n")
+    (HOME / "d").mkdir()
+    with mounted("-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs", str(HOME / "d")), judges([ALICE]) as (judge,):
+        os.mknod(HOME / "d" / "device", 0o20666, os.makedev(1, 3))
+        (HOME / "d" / "device").chmod(0o666)
+        judge.ask([b"qa"])
+        with closing(snapshot.take()) as taken:
+            try:
+                found = verdict_of(taken.load_for(ALICE), [b"qa"])
+            except AccessListError as error:
+                found = str(error)
+        assert found == judge.answer()
+        assert isinstance(found, str) == (options == "dev")
+
+
+# --- What a user may write to --------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot has lasted for as long as it has to, as soon as it is made."""
+    monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 0)
+
+
+def _plant_of_alice() -> Path:
+    """Let Alice have an include, with includes of her own, and return the directory that is hers."""
+    home = HOME / "alice"
+    home.mkdir(exist_ok=True)
+    write("bridge.conf", f"include {home}/mine\ninclude others\ninclude own\n")
+    write("alice/mine", "include more\ninclude /etc/qemu/root\ninclude /etc/qemu/missing\n", uid=ALICE.uid)
+    write("alice/more", "allow qa\n", uid=ALICE.uid)
+    write("root", "allow qb\n")
+    write("others", "allow qc\n", mode=0o664, gid=61300)
+    write("own", "allow qc\n", uid=ALICE.uid)
+    os.chown(home, ALICE.uid, ALICE.gid)
+    return home
+
+
+OF_ALICE: list[tuple[str, Callable[[], object]]] = [
+    ("her include", lambda: _append(HOME / "alice" / "mine")),
+    ("what it includes", lambda: _append(HOME / "alice" / "more")),
+    ("a file is renamed over it", lambda: _replace(HOME / "alice" / "mine")),
+    ("her directory", lambda: (HOME / "alice").chmod(0o700)),
+    ("a file of hers beside root's", lambda: _append(HOME / "own")),
+    ("a file that a group may write to", lambda: _append(HOME / "others")),
+    ("a file of root's that only she includes", lambda: _append(HOME / "root")),
+    ("a name that only she asks for", lambda: write("missing", "")),
+]
+
+
+@pytest.mark.parametrize("change", [change for _, change in OF_ALICE], ids=[name for name, _ in OF_ALICE])
+def test_what_others_than_root_change_counts_a_little_later(
+    change: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user may change what is theirs all the time: a snapshot lasts for its time, and then the change is seen."""
+    _plant_of_alice()
+    monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 1000)
+    with closing(snapshot.take()) as taken:
+        change()
+        assert taken.is_current()
+        monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 0)
+        assert not taken.is_current()
+
+
+def test_what_root_changes_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However young the snapshot is, and whatever users do to theirs meanwhile."""
+    _plant_of_alice()
+    monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 1000)
+    changes: list[Callable[[], object]] = [
+        lambda: _append(HOME / "bridge.conf"),
+        lambda: _replace(HOME / "own"),
+        lambda: HOME.chmod(0o711),
+        lambda: os.utime(HOME / "bridge.conf"),
+        lambda: world.run("mount", "-t", "tmpfs", "tmpfs", str(HOME / "alice")),
+        lambda: world.run("umount", "--lazy", str(HOME / "alice")),
+    ]
+    for change in changes:
+        with closing(snapshot.take()) as taken:
+            _append(HOME / "alice" / "mine")
+            assert taken.is_current()
+            change()
+            assert not taken.is_current()
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_a_snapshot_of_something_that_changes_right_now_is_soon_replaced(what: str) -> None:
+    """A second change in the same tick of the clock would not show: so what changed in it may have changed again."""
+    _plant_of_alice()
+    time.sleep(watched.TICK)  # of the clock, for which there is nothing to wait
+    begun = time.time()
+    if what == "file":
+        (HOME / "alice" / "more").write_text("allow qa\n")
+    else:
+        (HOME / "alice").chmod(0o701)
+    with closing(Snapshot()) as taken:
+        assert taken.settle(begun), "nobody waits for what others than root do"
+        if what == "file":
+            assert not taken.is_current()
+        else:  # names can be looked up again, which files can't be read
+            assert taken.is_current()
+            write("alice/stranger", "", uid=ALICE.uid)
+            assert taken.is_current()
+            (HOME / "alice" / "mine").unlink()
+            assert not taken.is_current()
+
+
+def test_what_root_changes_right_now_is_read_anew_when_the_clock_has_ticked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no change of root's is missed, even if the snapshot never has to be replaced for anything else."""
+    _plant()
+    begun = time.time()
+    write("other", "allow qc\n")
+    with closing(Snapshot()) as taken:
+        assert not taken.settle(begun)
+        assert not taken.is_current()
+    with closing(snapshot.take()) as taken:
+        assert taken.is_current()
+
+
+def test_a_file_of_a_host_whose_clock_is_ahead_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change in the future, as on a file server, or before the clock was set back, is no reason to wait for it."""
+    _plant()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    with closing(Snapshot()) as taken:
+        assert taken.settle(time.time())
+        assert taken.is_current()
+
+
+def text_in(taken: Snapshot) -> int:
+    """How many bytes a snapshot has read."""
+    return sum(len(walked.source or b"") for walked in taken._walked.values())
+
+
+def _many_files(home: Path) -> str:
+    for number in range(300):
+        (home / f"f{number}").write_bytes(b"#" * 4000 + b"\n")
+    return "".join(f"include f{number}\n" for number in range(300))
+
+
+def _large_files(home: Path) -> str:
+    (home / "large").write_bytes((b"#" * 4000 + b"\n") * 250)
+    return "".join(f"include {'./' * number}large\n" for number in range(100))
+
+
+def _long_paths(home: Path) -> str:
+    (home / "x").mkdir()
+    return "".join(f"include {'x/../' * 800}{number}\n" for number in range(15))
+
+
+def _long_links(home: Path) -> str:
+    for number in range(40):
+        (home / f"l{number}").symlink_to("./" * 2000 + f"l{number + 1}")
+    return "".join(f"include {'./' * number}l0\n" for number in range(64))
+
+
+def _long_way_to_it(home: Path) -> str:
+    (home / "mine").rename(home / "real")
+    (home / "mine").symlink_to("./" * 2000 + "real")
+    home.chmod(0o700)  # else she would refuse others too, as with any mistake in a file that others may read
+    return ""
+
+
+def _what_bob_includes(home: Path) -> str:
+    return f"include {home.parent}/bob\ninclude {home.parent}/bobs\n" + _many_files(home)
+
+
+@pytest.mark.parametrize(
+    "fill", [_many_files, _large_files, _long_paths, _long_links, _long_way_to_it, _what_bob_includes]
+)
+def test_what_a_user_includes_has_bounds_and_takes_nothing_from_others(fill: Callable[[Path], str]) -> None:
+    """However much, and by ways however long: the user is refused, the rules of others stand, little is read."""
+    home = _plant_of_alice()
+    write("alice/mine", fill(home) or "allow qb\n", mode=0o600, uid=ALICE.uid)
+    write("bob", "include bobs\n", uid=BOB.uid)
+    write("bobs", "allow qa\n", uid=BOB.uid)
+    write("bridge.conf", f"include {home}/mine\ninclude bob\n")
+    with closing(snapshot.take()) as taken:
+        assert allows(taken, BOB)
+        with pytest.raises(AccessListError, match=r"too many includes on this host|larger than 65536 bytes"):
+            taken.load_for(ALICE)
+        assert text_in(taken) < walk.OTHERS_TEXT_MAX + 1000
+        assert len([*taken._walker.watched]) < walk.OTHERS_STEPS_MAX
+
+
+def test_what_root_includes_may_be_much(at_once: None) -> None:
+    """A list for each of thousands of users, and a large one, are as welcome as ever."""
+    (HOME / "users").mkdir()
+    for number in range(3000):
+        (HOME / "users" / str(number)).write_text("deny qb\n")
+    write("large", "allow qa\n" * 50000)
+    write("bridge.conf", "".join(f"include users/{number}\n" for number in range(200)) + "include large\n")
+    with closing(snapshot.take()) as taken:
+        assert allows(taken, ALICE)
+    for number in range(3000):
+        os.chown(HOME / "users" / str(number), number, number)
+        (HOME / "users" / str(number)).chmod(0o600)
+    write("bridge.conf", "allow qa\n" + "".join(f"include users/{number}\n" for number in range(3000)))
+    with closing(snapshot.take()) as taken:
+        assert allows(taken, Caller(17, 17, ()))
+        assert not taken.load_for(Caller(17, 17, ())).decide(b"qb").allowed

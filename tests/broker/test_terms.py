@@ -103,10 +103,10 @@ def test_a_name_that_is_taken_is_a_refusal() -> None:
 
 def test_a_rule_can_let_in_another_network_namespace() -> None:
     """A container with a network of its own gets a port on the host's bridge, if and only if the rule says so."""
-    words = ["--net", str(broker.helper()), "--br=br0"]
+    words = ["--user", "--net", str(broker.helper()), "--br=br0"]
     for rule, granted in ((["other_network_namespaces = true"], True), ([], False)):
         with served(*rule):
-            with caller.call(Path("/usr/bin/unshare"), uid=None, argv=lambda fd: [*words, f"--fd={fd}"]) as outcome:
+            with caller.call(Path("/usr/bin/unshare"), argv=lambda fd: [*words, f"--fd={fd}"]) as outcome:
                 assert outcome.granted is granted, outcome
                 assert granted or "another network namespace" in outcome.stderr
             assert broker.no_tap_is_left()

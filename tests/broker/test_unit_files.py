@@ -12,6 +12,10 @@ from qbhelper import wire
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 EXPOSURE_MAX = 1.5
+TRACELESS = re.compile(
+    r"TemporaryFileSystem|Root(Directory|Image)|(Mount|Extension)Images|ExtensionDirectories|BindReadOnlyPaths"
+    r"|DynamicUser|PrivateUsers|MountFlags|ProcSubset"
+)
 
 
 @pytest.fixture
@@ -37,9 +41,30 @@ def test_the_exposure_is_small(installed: Path) -> None:
     assert float(found[1]) <= EXPOSURE_MAX, "\n".join(line for line in done.stdout.splitlines() if "✗" in line)
 
 
+def settings(unit: str) -> dict[str, str]:
+    """Return what a unit sets; of several lines for one setting the last."""
+    lines = (UNITS / unit).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
 def test_includes_in_homes_can_be_read() -> None:
     """ProtectHome=yes would hide files that the access list may name."""
-    assert not re.search(r"^ProtectHome=(yes|true|tmpfs)$", (UNITS / "qbhelper.service").read_text(), re.MULTILINE)
+    assert settings("qbhelper.service")["ProtectHome"] == "read-only"
+
+
+def test_nothing_hides_files_without_leaving_a_trace() -> None:
+    """What the broker can't tell from the host's own files would pass over an include, with a deny in it."""
+    found = settings("qbhelper.service")
+    assert found["PrivateTmp"] == "yes"  # seen, and refused
+    assert found["BindPaths"] == "-/dev/net/tun"
+    assert not [name for name in found if TRACELESS.fullmatch(name)]
+
+
+def test_no_number_of_changes_shuts_the_service_down() -> None:
+    """Every change of the policy ends the broker, and the next caller starts it: that may be as often as it likes."""
+    assert settings("qbhelper.socket")["TriggerLimitIntervalSec"] == "0"
+    assert settings("qbhelper.service")["StartLimitIntervalSec"] == "0"
+    assert settings("qbhelper.service")["Restart"] == "on-failure"
 
 
 def test_the_socket_is_the_one_that_helpers_ask() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from qbhelper.lease import parse_alias
-from tests.support import broker, caller, install
+from tests.support import broker, caller, install, world
 from tests.support.broker import Broker
-from tests.support.caller import Outcome
+from tests.support.caller import PLAIN_UID, Outcome
 
 pytestmark = pytest.mark.needs_root
 
@@ -67,6 +67,22 @@ def test_root_asks_a_broker_that_runs_and_does_without_where_none_does(br0: str)
             assert outcome.granted, outcome
             alone.append(_was_alone(outcome))
     assert alone == [True, False, False, True]
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("options", [["--net"], ["--user", "--map-root-user", "--net"]], ids=["real", "of a container"])
+def test_root_of_another_network_does_without_a_broker_that_is_not_for_it(br0: str, options: list[str]) -> None:
+    """In `ip netns exec`, or in a container that has its own network, root gets a port there as if no broker ran."""
+
+    def words(fd: int) -> list[str]:
+        inside = 'ip link add br0 type bridge && "$@" && ls /sys/class/net/br0/brif >&2'
+        command = ["sh", "-c", f"mount -t sysfs sysfs /sys && {inside}", "sh", str(broker.helper()), "--br=br0"]
+        return [*options, "--mount", *command, f"--fd={fd}"]
+
+    with caller.call(Path("/usr/bin/unshare"), argv=words, uid=PLAIN_UID if "--user" in options else None) as outcome:
+        assert outcome.granted, outcome
+        assert outcome.stderr == f"{outcome.tap().name}\n"
+        assert world.ports(br0) == frozenset()
 
 
 def test_without_a_broker_a_plain_uid_is_told_both_remedies(br0: str) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The broker, started in both of its ways, and direct clients of it that need no program.
 
-Nothing here sleeps: a broker that serves says so by sd_notify(3), and the kernel says who sent that.
+Nothing here sleeps: a broker says by sd_notify(3) when it serves, and the kernel says who sent that.
 """
 
 import os
@@ -70,27 +70,40 @@ class Broker:
     readiness: Readiness
     stderr: int
     """A file with all that was printed."""
+    is_activated: bool
 
     def log(self) -> str:
         """All that was printed so far."""
         return os.pread(self.stderr, 1 << 24, 0).decode(errors="replace")
 
-    def await_worker(self, patience: float = PATIENCE) -> int:
+    def await_start(self) -> None:
+        """Wait until the first worker serves, and note it as the worker."""
+        sender = self.readiness.next_pid()
+        assert sender is not None, f"no broker serves:\n{self.log()[-2000:]}"
+        assert self.is_activated or sender == self.main.pid, "a service speaks for its main process"
+        self.worker = sender if self.is_activated else children_of(self.main.pid)[0]
+
+    def await_worker(self) -> int:
         """Wait until another process than `worker` serves, and note it as the worker."""
         before = self.worker
-        while self.worker == before:
-            pid = self.readiness.next_pid(patience)
-            assert pid is not None, f"no new broker serves:\n{self.log()[-2000:]}"
-            self.worker = pid
-        return self.worker
+        deadline = time.monotonic() + PATIENCE
+        while self.latest_worker() == before:
+            assert time.monotonic() < deadline, f"no new broker serves:\n{self.log()[-2000:]}"
+            ask("no-such-bridge")  # who answers this, serves
+        ask("no-such-bridge")
+        return self.latest_worker()
 
     def latest_worker(self) -> int:
-        """Return the process that serves, as far as has been said.
+        """Return the process that serves, or is about to.
 
-        To be called now and then by who has it restarted often: a broker waits until it can say that it serves.
+        To be called now and then by who has it restarted often: an activated broker waits until it can say that it
+        serves.
         """
-        while (pid := self.readiness.next_pid(0)) is not None:
-            self.worker = pid
+        if self.is_activated:
+            while (pid := self.readiness.next_pid(0)) is not None:
+                self.worker = pid
+        else:
+            self.worker = next(iter(children_of(self.main.pid)), self.worker)
         return self.worker
 
     def kill_worker(self) -> None:
@@ -105,6 +118,11 @@ class Broker:
     def memory(self) -> int:
         """Bytes of memory that are there for the process that serves (VmRSS)."""
         return int(status_of(self.worker)["VmRSS"].split()[0]) * 1024
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process with one thread has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 Way = Callable[[], AbstractContextManager[Broker]]
@@ -129,10 +147,17 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
 
 @contextmanager
 def by_hand(
-    *, wrapper: Sequence[str] = (), readiness: Readiness | None = None, pass_fds: Sequence[int] = ()
+    daemon: Path | None = None,
+    *,
+    wrapper: Sequence[str] = (),
+    readiness: Readiness | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Broker]:
-    """A broker that root started, for the time of the block."""
-    with _running([*wrapper, str(program())], readiness, pass_fds=pass_fds) as broker:
+    """A broker that root started, for the time of the block.
+
+    `daemon` is started in place of qbhelperd.
+    """
+    with _running([*wrapper, str(daemon or program())], readiness, pass_fds=pass_fds) as broker:
         yield broker
 
 
@@ -164,11 +189,11 @@ def _running(
         pass_fds=pass_fds,
     )
     try:
-        broker = Broker(process, 0, ours, stderr)
+        broker = Broker(process, 0, ours, stderr, knock)
         if process.stdout is not None:
             assert process.stdout.readline() == b"listening\n"
             connect().close()  # systemd starts it for whoever knocks first
-        broker.await_worker()
+        broker.await_start()
         yield broker
     finally:
         process.send_signal(signal.SIGCONT)

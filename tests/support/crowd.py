@@ -35,6 +35,11 @@ class Call:
             )
         self._ended = os.pidfd_open(self._process.pid)
 
+    @property
+    def pid(self) -> int:
+        """The helper's process."""
+        return self._process.pid
+
     def fileno(self) -> int:
         """What can be read from when the helper has ended."""
         return self._ended
