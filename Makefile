@@ -42,7 +42,7 @@ COMPILE     = $(CC) -std=c11 $(WARNINGS) $(LIBC) $(HARDENING) $(CPPFLAGS) $(CFLA
 LINK        = $(LDFLAGS) $(HARDENING_LD) $(LIBC_LD)
 
 NATIVE      = $(wildcard qbhelper/native/*.c)
-MODULES     = $(wildcard qbhelper/*.py qbhelper/*/*.py)
+MODULES     = $(wildcard qbhelper/*.py qbhelper/*/*.py qbhelper/*/*/*.py)
 
 all: $(BUILD)/bin/qbhelper $(BUILD)/bin/qbhelperd compiled
 
