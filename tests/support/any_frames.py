@@ -9,10 +9,14 @@ from tests.support import frames as f
 from tests.support import wiles
 from tests.support.may_pass import Sieve
 
-MACS = [f.OWN_MAC, f.OTHER_MAC, bytes.fromhex("525400123451")]
+MACS = [f.OWN_MAC, f.OTHER_MAC, bytes.fromhex("525400123451"), bytes.fromhex("025400123450")]
 MAC = st.sampled_from(MACS)
 DESTINATION = st.sampled_from(
-    [f.BROADCAST, f.OTHER_MAC, *map(bytes.fromhex, ("0180c2000000", "0180c200000f", "0180c2000010", "01000ccccccc"))]
+    [
+        f.BROADCAST,
+        f.OTHER_MAC,
+        *map(bytes.fromhex, ("0180c2000000", "0180c200000f", "0180c2000010", "01000ccccccc", "52540011cccc")),
+    ]
 )
 IPV4 = st.sampled_from(["10.0.0.5", "10.0.0.200", "10.9.9.9", "0.0.0.0", "255.255.255.255"])
 LINK_LOCAL = [f.link_local_of(mac) for mac in MACS]
@@ -83,6 +87,14 @@ PACKET4 = st.builds(
     more=st.booleans(),
     first_byte=st.sampled_from([None, None, None, 0x44, 0x65, 0x4F]),
 )
+LIKE_DHCP = st.builds(
+    f.ipv4,
+    st.sampled_from(["0.0.0.0", "0.0.0.0", "0.0.0.5"]),
+    st.sampled_from(["255.255.255.255", "255.255.255.255", "10.0.0.1"]),
+    st.builds(f.udp, st.sampled_from([68, 68, 67]), st.sampled_from([67, 67, 68])),
+    protocol=st.sampled_from([17, 17, 6]),
+    more=st.booleans(),
+)
 PACKET6 = st.one_of(
     st.builds(f.ipv6, IPV6, IPV6, _DISCOVERY, extensions=_EXTENSIONS, length=_LENGTH),
     st.builds(f.ipv6, IPV6, IPV6, _UDP, following=st.just(f.UDP), extensions=_EXTENSIONS, length=_LENGTH),
@@ -92,6 +104,7 @@ CONTENT = st.one_of(
     st.tuples(st.just(f.ARP), ARP),
     st.tuples(st.just(f.REVERSE_ARP), ARP),
     st.tuples(st.just(f.IPV4), PACKET4),
+    st.tuples(st.just(f.IPV4), LIKE_DHCP),
     st.tuples(st.just(f.IPV6), PACKET6),
     st.tuples(st.just(f.IPV6), PACKET6),
     st.tuples(

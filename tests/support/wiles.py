@@ -100,6 +100,7 @@ CASES = [
         {
             "another's mac": ip4(OUR4, source=OTHER_MAC),
             "another's mac behind a tag": ip4(OUR4, source=OTHER_MAC, tags=[(f.DOT1Q, 5)]),
+            "a mac that ends like the own": ip4(OUR4, source=bytes.fromhex("025400123450")),
             "a mac one bit away": ip4(OUR4, source=bytes.fromhex("525400123452")),
             "arp of another's mac": f.ethernet(f.ARP, f.arp(OUR4, OUR4, mac=OTHER_MAC)),
             "arp of another's mac behind a tag": f.ethernet(
@@ -151,6 +152,7 @@ CASES = [
             "a dhcp client without address": f.ethernet(f.IPV4, DHCP_DISCOVER),
             "qemu's announcement": f.ethernet(f.REVERSE_ARP, ANNOUNCEMENT),
             "the own address of ipv6": ip6(OUR6),
+            "with a traffic class": ip6(OUR6, first_byte=0x6F),
             "the link-local address of the own mac": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS),
             "a listener report behind its extension": ip6(
                 OUR_LINK_LOCAL, f.listener_report(), LISTENERS, extensions=[f.extension(f.HOP_BY_HOP)]
@@ -185,6 +187,21 @@ CASES = [
             "a dhcp client with another's address": f.ethernet(
                 f.IPV4, f.ipv4(THEIR4, "255.255.255.255", f.udp(68, 67, bytes(240)))
             ),
+            "a dhcp client with half an address": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.5", "255.255.255.255", f.udp(68, 67, bytes(240)))
+            ),
+            "a dhcp client that does not speak to all": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.0", "10.0.0.1", f.udp(68, 67, bytes(240)))
+            ),
+            "a dhcp client from another port": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(67, 67, bytes(240)))
+            ),
+            "a dhcp client to another port": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 69, bytes(240)))
+            ),
+            "a dhcp client in tcp": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 67, bytes(240)), protocol=f.TCP)
+            ),
             "a dhcp client in fragments": f.ethernet(
                 f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 67, bytes(240)), more=True)
             ),
@@ -192,6 +209,8 @@ CASES = [
             "a header that is too short": f.ethernet(f.IPV4, f.ipv4(OUR4, OUR4, first_byte=0x44)),
             "arp of another's address": f.ethernet(f.ARP, f.arp(THEIR4, OUR4)),
             "an answer of arp about another's address": f.ethernet(f.ARP, f.arp(THEIR4, OUR4, operation=2)),
+            "an arp probe with half an address": f.ethernet(f.ARP, f.arp("0.0.0.5", OUR4)),
+            "an announcement with a target": f.ethernet(f.REVERSE_ARP, f.arp("0.0.0.0", THEIR4, operation=3)),
             "an arp probe for another's address": f.ethernet(f.ARP, f.arp("0.0.0.0", THEIR4)),
             "arp of another kind of network": f.ethernet(f.ARP, f.arp(OUR4, OUR4, hardware=6)),
             "an announcement of an address": f.ethernet(f.REVERSE_ARP, f.arp(THEIR4, "0.0.0.0", operation=3)),
@@ -239,6 +258,8 @@ CASES = [
             "ipv4": ip4(THEIR4),
             "ipv4 in 802.2": f.llc(f.SNAP, b"\x08\0" + f.ipv4(THEIR4, OUR4)),
             "to a group of ipv4": ip4(OUR4, destination=bytes.fromhex("01005e000001")),
+            "a mac that ends like cisco's": ip4(OUR4, destination=bytes.fromhex("52540011cccc")),
+            "a mac that ends like the bridges'": ip4(OUR4, destination=bytes.fromhex("525400110000")),
             "other groups of 802.1": ip4(OUR4, destination=bytes.fromhex("0180c2000010")),
         },
         {
