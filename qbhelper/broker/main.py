@@ -81,9 +81,11 @@ def _bind() -> socket.socket:
 
 def _remove_stale_socket() -> None:
     """Remove what a broker that was killed left behind; refuse if one is alive."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(SOCKET_PATH)
+        except BlockingIOError:
+            pass  # alive, with a full backlog
         except FileNotFoundError:
             return
         except ConnectionRefusedError:

@@ -40,12 +40,14 @@ class Mounts:
         return self._at.get(path, ())
 
     def why_hidden(self, path: bytes) -> str:
-        """Return why the broker can't know what its callers find at `path`, or below; empty if it can."""
+        """Return why the broker can't tell what its callers find at `path`, or below; empty if it can."""
         if path in _NOBODYS:
             return f"{path.decode()} is no place for an access list"
         # The fourth field: the path in the mounted file system that is to be seen here (mount(2), MS_BIND).
         if any(marker in line.split(b" ")[3] for line in self.at(path) for marker in _HIDING):
             return "systemd hides it from the broker"
+        if any(is_users(line) for line in self.at(path)):
+            return "it is on a FUSE file system, where a user could keep the broker waiting"
         return ""
 
     def have_changed(self) -> bool:

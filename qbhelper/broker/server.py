@@ -11,6 +11,7 @@ import selectors
 import socket
 import time
 from collections import Counter, OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,13 @@ class Server:
         # Who has asked gets an answer.  Who has not will ask the next broker, and must not delay it.
         for connection in [*self._silent.values()]:
             self._hear(connection)
+        if self._is_outdated and self._leases.any():
+            self._knock()
+
+    def _knock(self) -> None:
+        """Connect to ourselves, for systemd to start the next broker: leases want watching, and nobody might call."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as knock, suppress(OSError):
+            knock.connect(self._listener.getsockname())
 
     def _patience(self) -> float | None:
         """Seconds until something is due without anybody asking."""

@@ -58,6 +58,7 @@ class Snapshot:
     def __init__(self) -> None:
         self._walked: dict[bytes, Walked] = {}
         self._said: dict[tuple[bytes, str], _Said] = {}
+        self._lists: dict[tuple[str, tuple[Rule, ...]], access_list.AccessList] = {}
         self._mounts = Mounts()
         self._walker = Walker(self._mounts)
         self._accounts = HostAccounts()
@@ -104,7 +105,9 @@ class Snapshot:
                 raise OSError(errno.EMFILE, TOO_MANY)
             return walked.read(caller)
 
-        return load_access_list(read, self._parse)
+        found = load_access_list(read, self._parse)
+        # Most callers have one in common, and any number of groups may ask: a list of ten thousand rules is 80 KB.
+        return self._lists.setdefault((found.path, found.rules), found)
 
     def is_current(self) -> bool:
         """Whether every file is as it was read, and every name still leads where it led.

@@ -90,7 +90,7 @@ class Walked:
 class Walker:
     """Walks paths, and keeps open what it met on them: `watched`.
 
-    `visited` are the paths of directories and files, without symbolic links in them.
+    `visited` are the paths that it was at, without symbolic links in them.
     """
 
     def __init__(self, mounts: Mounts) -> None:
@@ -133,9 +133,9 @@ class Walker:
         """Watch what `path` leads to, or that there is nothing; return it.  Raises OSError."""
         return self._follow(path, _Way(Share(is_roots=True)))
 
-    def _follow(self, path: bytes, way: "_Way") -> "Directory | File":
-        """Go along `path`, noting the gates on it; return what is at its end.  Raises OSError."""
-        way.left = path.split(b"/")[::-1]
+    def _follow(self, whole: bytes, way: "_Way") -> "Directory | File":
+        """Go along the path `whole`, noting the gates on it; return what is at its end.  Raises OSError."""
+        way.left = whole.split(b"/")[::-1]
         here = self._root(way)
         while way.left:
             name = way.left.pop()
@@ -149,17 +149,19 @@ class Walker:
                 fd = os.open(b"..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here.fd)
                 here = self._directory(fd, dirname(here.path), way)
                 continue
+            path = here.path_of(name)
+            self._insist_on_seeing(path)
             fd = here.open(name)
             status = os.fstat(fd)
             if stat.S_ISLNK(status.st_mode):
                 here = self._link(fd, here, way)
             elif stat.S_ISDIR(status.st_mode):
-                here = self._directory(fd, here.path_of(name), way)
+                here = self._directory(fd, path, way)
             elif way.left:
                 os.close(fd)
                 raise _error(errno.ENOTDIR)
             else:
-                return self._file(fd, here.path_of(name), way)
+                return self._file(fd, way)
         return here
 
     def _link(self, fd: int, here: Directory, way: "_Way") -> Directory:
@@ -182,27 +184,24 @@ class Walker:
 
     def _directory(self, fd: int, path: bytes, way: "_Way") -> Directory:
         """Enter a directory that was reached by `path`: the same one by another path may have other mounts in it."""
-        self._insist_on_seeing(fd, path)
         way.share = way.share.beyond(os.fstat(fd))
         is_roots = way.share.is_roots
-        self.visited.add(path)
         if (path, is_roots) in self._directories:
             os.close(fd)
         else:
             self._directories[path, is_roots] = Directory(fd, path, is_roots=is_roots)
         return self._directories[path, is_roots]
 
-    def _file(self, fd: int, path: bytes, way: "_Way") -> File:
+    def _file(self, fd: int, way: "_Way") -> File:
         """Keep the file at the end of a path, to see whether it changes."""
-        self._insist_on_seeing(fd, path)
         way.share = way.share.beyond(os.fstat(fd))
-        self.visited.add(path)
         return self._watch(fd, is_roots=way.share.is_roots)
 
-    def _insist_on_seeing(self, fd: int, path: bytes) -> None:
+    def _insist_on_seeing(self, path: bytes) -> None:
+        """Go no further where the broker sees something else than its callers.  Not even to look: FUSE might wait."""
+        self.visited.add(path)
         why_hidden = self._mounts.why_hidden(path)
         if why_hidden:
-            os.close(fd)
             raise OSError(errno.EINVAL, why_hidden)
 
     def _watch(self, fd: int, *, is_roots: bool) -> File:

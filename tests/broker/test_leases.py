@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from qbhelper.kernel.netlink import EVENTS_AT_ONCE, LinkEvents
 from qbhelper.kernel.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, TUNSETIFF, TUNSETOWNER
+from qbhelper.wire import Code
 from tests.support import broker, world
 from tests.support.broker import Answer, Broker
 from tests.support.caller import PLAIN_UID
@@ -160,6 +162,23 @@ def test_so_many_events_that_some_are_lost_hide_nothing(daemon: Broker, br0: str
         do(answer, TUNSETPERSIST, 1)
         os.kill(daemon.worker, signal.SIGCONT)
         assert broker.await_links(lambda: name not in world.interfaces())
+
+
+def test_a_reload_that_nobody_waits_for_leaves_no_lease_unwatched(either: Broker, br0: str) -> None:
+    """A broker that ends because of a change sees to it that the next one starts, though no caller should come."""
+    with broker.ask() as answer, broker.connect(PLAIN_UID) as early:
+        broker.ask("no-such-bridge")  # so the one before has been accepted
+        before = either.latest_worker()
+        handle = os.pidfd_open(before)
+        world.write_access_list(f"allow {br0}\n#\n")
+        early.send(broker.question())
+        busy = broker.take_answer(early)
+        assert busy is not None
+        assert busy.reply.code is Code.BUSY
+        assert select.select([handle], [], [], broker.PATIENCE)[0]
+        os.close(handle)
+        do(answer, TUNSETPERSIST, 1)
+        assert broker.await_links(lambda: answer.name not in world.interfaces())
 
 
 def test_events_are_read_in_portions(br0: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qbhelper import wire
-from tests.support import broker
+from tests.support import broker, world
 from tests.support.caller import PLAIN_UID, Outcome
 from tests.support.crowd import Call
 
@@ -99,6 +99,15 @@ def test_it_ends_with_a_message_where_the_broker_always_hangs_up() -> None:
             broker.connect().close()
             thread.join()
         assert count > 50
+
+
+def test_a_second_broker_does_not_wait_for_the_first() -> None:
+    """A broker that has no place in its backlog is one that runs: the second ends at once, and leaves the socket."""
+    with stuck_broker(), ExitStack() as stack:
+        fill(stack)
+        with pytest.raises(RuntimeError, match="another broker listens"):
+            world.run(str(broker.program()))
+        assert broker.SOCKET.exists()
 
 
 def test_a_helper_that_is_stopped_while_it_waits_goes_on_waiting() -> None:

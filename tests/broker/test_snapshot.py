@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -341,6 +342,38 @@ def test_a_device_is_for_nobody_where_there_are_none(options: str) -> None:
 # --- What a user may write to --------------------------------------------------------------------
 
 
+@contextmanager
+def mute_fuse(where: Path, uid: int) -> Iterator[None]:
+    """A FUSE file system of a user, open to all, that never answers: who looks at it waits for ever."""
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        pytest.skip(f"no FUSE here: {error}")
+    options = f"fd={device},rootmode=40000,user_id={uid},group_id={uid},allow_other"
+    command = ["mount", "-i", "-t", "fuse", "-o", options, "fuse", str(where)]
+    try:
+        subprocess.run(command, pass_fds=[device], check=True, timeout=60)
+        yield
+    finally:
+        os.close(device)  # whoever waits meets an error then
+        world.run("umount", "--lazy", str(where))
+
+
+def test_a_file_system_of_a_users_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where FUSE is open to others (user_allow_other), its owner could stop the broker: it does not even look."""
+    home = _plant_of_alice()
+    _append(HOME / "bridge.conf")
+    with closing(snapshot.take()) as taken:
+        with mute_fuse(home, ALICE.uid):
+            monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 1000)
+            assert taken.is_current(), "a user may mount and unmount all the time"
+            monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 0)
+            assert not taken.is_current()
+            with closing(snapshot.take()) as another, pytest.raises(AccessListError, match="on a FUSE file system"):
+                another.load_for(BOB)
+        assert taken.is_current()
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot has lasted for as long as it has to, as soon as it is made."""
@@ -506,6 +539,16 @@ def test_what_a_user_includes_has_bounds_and_takes_nothing_from_others(fill: Cal
             taken.load_for(ALICE)
         assert text_in(taken) < walk.OTHERS_TEXT_MAX + 1000
         assert len([*taken._walker.watched]) < walk.OTHERS_STEPS_MAX
+
+
+def test_callers_who_may_read_the_same_have_one_list_in_common() -> None:
+    """Whoever may take any groups they like, as in a container, asks as thousands: that is no thousand lists."""
+    write("bridge.conf", "allow qa\ninclude bob\n")
+    write("bob", "allow qb\n", mode=0o640, gid=61300)
+    with closing(snapshot.take()) as taken:
+        lists = {id(taken.load_for(Caller(61234, 61234, tuple(range(number))))) for number in range(50)}
+        assert len(lists) == 1
+        assert taken.load_for(BOB) is not taken.load_for(ALICE)
 
 
 def test_what_root_includes_may_be_much(at_once: None) -> None:

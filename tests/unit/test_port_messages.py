@@ -18,13 +18,17 @@ BR0 = Bridge(7, b"br0", 1500, True)
 CASES = {
     "not supported": (
         Refused(errno.ENOENT, "Failed to load TC action module"),
-        "this kernel does not support `rate', so `tap0' can't have it: "
-        "No such file or directory (Failed to load TC action module); it takes act_police, or a rule without it",
+        (
+            "this kernel does not support `rate', so `tap0' can't have it: "
+            "No such file or directory (Failed to load TC action module); it takes act_police, or a rule without it"
+        ),
     ),
     "read back otherwise": (
         Refused(errno.EOPNOTSUPP, "it has made something else of it"),
-        "this kernel does not support `rate', so `tap0' can't have it: "
-        "Operation not supported (it has made something else of it); it takes act_police, or a rule without it",
+        (
+            "this kernel does not support `rate', so `tap0' can't have it: "
+            "Operation not supported (it has made something else of it); it takes act_police, or a rule without it"
+        ),
     ),
     "refused without a word": (
         Refused(errno.EBUSY),

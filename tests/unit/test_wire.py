@@ -84,7 +84,7 @@ def test_a_message_that_is_no_text_is_escaped() -> None:
         b"",
         b"QBH1",
         struct.pack("=4sHH16s", b"QBH2", 0, 0, b""),
-        struct.pack("=4sHH16s", b"QBH1", 7, 0, b""),
+        struct.pack("=4sHH16s", b"QBH1", 8, 0, b""),
         struct.pack("=4sHH16s", b"QBH1", 0xFFFF, 0, b""),
         struct.pack("=4sHH16s", b"QBH1", 0, 0, b"")[:-1],
         struct.pack("=4sHH16s", b"QBH1", 1, 0, b"") + b"\xff",
