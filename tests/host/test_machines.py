@@ -69,7 +69,9 @@ def test_what_a_command_leaves_running_is_not_waited_for(container: Container) -
 
 def test_a_failure_tells_what_is_known(container: Container) -> None:
     """The command, its status, its output, and the machine's journal."""
-    told = r"(?s)debian13: `ls /nowhere` ended with 2:.*No such file.*Startup finished"
+    container.check("systemd-cat", "echo", "worth knowing")
+    container.check("journalctl", "--sync")
+    told = r"(?s)debian13: `ls /nowhere` ended with 2:.*No such file.*worth knowing"
     with pytest.raises(MachineFailed, match=told):
         container.check("ls", "/nowhere")
 
