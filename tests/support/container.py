@@ -145,11 +145,21 @@ def _own_cgroup(name: str, undo: ExitStack) -> Path:
     group = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=CGROUPS / (own[1] if own else "")))
 
     def remove() -> None:
+        _await_empty(group)
         for directory, _, _ in os.walk(group, topdown=False):
             os.rmdir(directory)
 
     undo.callback(remove)
     return group
+
+
+def _await_empty(group: Path) -> None:
+    """Wait until the last process of a control group has gone: the kernel tells when that changes (cgroups(7))."""
+    with (group / "cgroup.events").open() as events:
+        changes = select.poll()
+        changes.register(events, select.POLLPRI)
+        while "populated 0" not in events.read() and changes.poll(END_SECONDS * 1000):
+            events.seek(0)
 
 
 def _guest_image() -> list[str]:
