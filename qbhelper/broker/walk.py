@@ -209,6 +209,7 @@ class Walker:
         file = File(fd, is_roots=is_roots)
         kept = self._files.setdefault(file.signature.identity, file)
         if kept is not file:
+            kept.is_roots |= is_roots
             os.close(fd)
         return kept
 

@@ -422,10 +422,15 @@ def test_what_others_than_root_change_counts_a_little_later(
 
 def test_what_root_changes_counts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However young the snapshot is, and whatever users do to theirs meanwhile."""
-    _plant_of_alice()
+    home = _plant_of_alice()
     monkeypatch.setattr(snapshot, "SECONDS_TO_LAST", 1000)
+    (home / "link").symlink_to("/etc/qemu/both")
+    write("both", "allow qa\n")
+    with (HOME / "bridge.conf").open("a") as file:
+        file.write(f"include {home}/link\ninclude both\n")
     changes: list[Callable[[], object]] = [
         lambda: _append(HOME / "bridge.conf"),
+        lambda: _append(HOME / "both"),
         lambda: _replace(HOME / "own"),
         lambda: HOME.chmod(0o711),
         lambda: os.utime(HOME / "bridge.conf"),
