@@ -17,7 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import chart, measure
-from tests.bench.measure import BROKERED, CALLERS, COLD, INTERPRETER, NATIVE, NOTHING, ORIGINAL, PORTS_MAX, STANDALONE
+from tests.bench.measure import (
+    BROKERED,
+    CALLERS,
+    COLD,
+    INTERPRETER,
+    NATIVE,
+    NOTHING,
+    ORIGINAL,
+    POLICY,
+    PORTS_MAX,
+    STANDALONE,
+)
 from tests.support import broker, world
 from tests.support.install import TREE
 
@@ -57,6 +68,8 @@ def main() -> int:
         growth = measure.growing_bridge()
         crowd = measure.callers_at_once(max(3, options.rounds // 40))
         memory = daemon.memory() / 2**20
+    policy = measure.with_policy(options.rounds)
+    first[POLICY] = policy[POLICY]
     first[COLD] = measure.cold_start(max(5, options.rounds // 10))
     measure.progress("")
     last = {name: statistics.median(series[-50:]) for name, series in growth.items()}
@@ -65,6 +78,7 @@ def main() -> int:
         Result(f"the same, {PORTS_MAX}th port", last[BROKERED] / last[ORIGINAL], 0.5),
         Result(f"the same, {CALLERS} callers at once", crowd[BROKERED] / crowd[ORIGINAL], 0.5),
         Result(f"{STANDALONE} : {INTERPRETER}", first[STANDALONE] / first[INTERPRETER], 3),
+        Result(f"{POLICY} : {INTERPRETER}", policy[POLICY] / policy[INTERPRETER], 5),
         Result(f"{COLD} : {INTERPRETER}", first[COLD] / first[INTERPRETER], 10),
         Result(f"{NATIVE} : {NOTHING}", first[NATIVE] / first[NOTHING], 1.3),
         Result("memory of the broker after all this", memory, MEMORY_MAX, " MiB"),

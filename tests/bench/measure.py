@@ -32,6 +32,7 @@ FILE_CAPABILITY = "qbhelper standalone, file capability"
 INTERPRETER = "python3 -I -S -c pass"
 NATIVE = "qbhelper, native part alone (usage error)"
 NOTHING = "a C program that does nothing (cc, its libc)"
+POLICY = "qbhelper standalone, setuid, with a TOML policy"
 COLD = "qbhelperd from its start to the first answer"
 
 Series = list[float]
@@ -74,6 +75,22 @@ def _medians(programs: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
                 times[name].append(elapsed)
         progress(f"first port: {number + 1} of {rounds}")
     return {name: statistics.median(values) * 1000 for name, values in times.items()}
+
+
+def with_policy(rounds: int) -> dict[str, float]:
+    """Median ms of the helper alone where a policy rules, and of a bare interpreter beside it."""
+    path = Path("/etc/qbhelper/policy.toml")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('[[allow]]\nbridge = "br0"\nusers = ["1-4000000000"]\nmax_ports = 9\n\n[end]\n')
+    programs: dict[str, Callable[[], float]] = {
+        POLICY: partial(_first_port, ours(Privilege.SETUID)),
+        INTERPRETER: partial(timing.run, [PYTHON, "-I", "-S", "-c", "pass"], 0),
+    }
+    try:
+        with world.bridge("br0"):
+            return as_a_plain_user(lambda: _medians(programs, rounds))
+    finally:
+        path.unlink()
 
 
 def growing_bridge() -> dict[str, Series]:
