@@ -140,7 +140,7 @@ def _keep(listener: socket.socket) -> int:
 def _work(listener: socket.socket, tell: int) -> int:
     """Be a worker: the privileges of root go first.  Never raises: what the keeper cleans up is not ours."""
     try:
-        signal.set_wakeup_fd(-1)
+        os.close(signal.set_wakeup_fd(-1))  # what wakes the keeper
         for number in _TO_END:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _TO_END)

@@ -132,7 +132,7 @@ class _Port:
         if settings.vlan is None and not settings.trunk:
             return
         setting = "`trunk'" if settings.vlan is None else "`vlan'"
-        with _Step(self._name, setting, "CONFIG_BRIDGE_VLAN_FILTERING"):
+        with _Step(self._name, setting, "Linux 5.6 with CONFIG_BRIDGE_VLAN_FILTERING"):
             if not self._bridge_now.vlan_protocol:
                 raise Refused(errno.EOPNOTSUPP)
             if not self._bridge_now.filters_vlans:

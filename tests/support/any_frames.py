@@ -61,7 +61,9 @@ _EXTENSIONS = st.lists(
         st.builds(f.extension, st.sampled_from([0, 43, 60, 135, 139, 140]), st.sampled_from([8, 16, 48])),
         st.builds(f.fragment, st.sampled_from([0, 0, 8]), more=st.booleans()),
         st.sampled_from([(f.AUTHENTICATION, b"\x01" + bytes(10)), (f.AUTHENTICATION, b"\x04" + bytes(22))]),
-        st.sampled_from([(f.DESTINATION, b"\xff" + bytes(6)), (59, bytes(7)), (50, bytes(7))]),
+        st.sampled_from(
+            [(f.FRAGMENT, b"\x05" + bytes(6)), (f.DESTINATION, b"\xff" + bytes(6)), (59, bytes(7)), (50, bytes(7))]
+        ),
     ),
     max_size=8,
 )

@@ -79,6 +79,15 @@ _HIDDEN_BEHIND_THE_END = f.ipv6(
     length=16,
 )
 """The first fragment ends in the middle of an extension header; behind the packet's end, the rest says TCP."""
+_NOTHING_BUT_HEADERS = f.ipv6(
+    OUR_LINK_LOCAL,
+    ALL_NODES,
+    f.tcp(),
+    following=f.TCP,
+    extensions=[f.fragment(0, more=True), f.extension(f.DESTINATION)],
+    length=16,
+)
+"""The first fragment ends where the advertisement begins, in the next one; behind the packet's end, there is TCP."""
 
 CASES = [
     *_pair(
@@ -323,6 +332,9 @@ CASES = [
             "a neighbour advertisement": ip6(OUR6, f.neighbour_advertisement(ROUTER), ALL_NODES),
             "an echo request in fragments": ip6(OUR6, f.icmpv6(128, bytes(20)), extensions=[f.fragment(0, more=True)]),
             "the end of a router advertisement alone": _in_two(f.router_advertisement(), first=8)[1],
+            "a later fragment that looks like one": ip6(
+                OUR6, f.router_advertisement(), ALL_NODES, extensions=[f.fragment(8)]
+            ),
             "tcp": f.ethernet(f.IPV6, f.ipv6(OUR6, THEIR6, bytes(20), following=6)),
             "an offer of dhcp": f.ethernet(f.IPV4, DHCP_OFFER),
         },
@@ -351,7 +363,11 @@ CASES = [
             "in a fragment that is all of it": ip6(
                 OUR_LINK_LOCAL, f.router_advertisement(), ALL_NODES, extensions=[f.fragment()]
             ),
+            "in a fragment whose header has what nobody looks at": ip6(
+                OUR_LINK_LOCAL, f.router_advertisement(), ALL_NODES, extensions=[(f.FRAGMENT, b"\x05" + bytes(6))]
+            ),
             "its first fragment": _in_two(f.router_advertisement(), first=8)[0],
+            "behind headers that are a fragment of their own": f.ethernet(f.IPV6, _NOTHING_BUT_HEADERS),
             "behind a header that is cut in two": f.ethernet(f.IPV6, _HIDDEN_BEHIND_THE_END),
             "behind a header that ends behind the frame": ip6(
                 OUR_LINK_LOCAL, f.router_advertisement(), ALL_NODES, extensions=[(f.DESTINATION, b"\xff" + bytes(6))]

@@ -15,20 +15,16 @@ from qbhelper.policy.port import PortSettings
 
 BR0 = Bridge(7, b"br0", 1500, True)
 
+NOT_SUPPORTED = "this kernel does not support `rate', so `tap0' can't have it"
+TAKES = "it takes act_police, or a rule without it"
 CASES = {
     "not supported": (
         Refused(errno.ENOENT, "Failed to load TC action module"),
-        (
-            "this kernel does not support `rate', so `tap0' can't have it: "
-            "No such file or directory (Failed to load TC action module); it takes act_police, or a rule without it"
-        ),
+        f"{NOT_SUPPORTED}: No such file or directory (Failed to load TC action module); {TAKES}",
     ),
     "read back otherwise": (
         Refused(errno.EOPNOTSUPP, "it has made something else of it"),
-        (
-            "this kernel does not support `rate', so `tap0' can't have it: "
-            "Operation not supported (it has made something else of it); it takes act_police, or a rule without it"
-        ),
+        f"{NOT_SUPPORTED}: Operation not supported (it has made something else of it); {TAKES}",
     ),
     "refused without a word": (
         Refused(errno.EBUSY),
