@@ -38,7 +38,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_HERE: dict[str, set[str]] = {
     "prctl": {"privilege"},
     "fcntl": {"kernel"},
-    "pyroute2": {"kernel"},
     "grp": {"accounts"},
     "pwd": {"accounts", "broker"},
     "socket": {"kernel", "fdpass", "standalone", "broker", "ctl"},

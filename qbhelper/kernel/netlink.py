@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The few rtnetlink requests that every port needs, and the kernel's announcements (rtnetlink(7)).
 
-pyroute2 does the rest of netlink.  Not these: QEMU waits for them, and for each port some seven events come
-in, of which pyroute2 decodes one in the time that making a whole port takes.
+Settings of a port are asked for in exchange.py.  Here every request counts: QEMU waits for them, and for each port
+some seven events come in.
 """
 
 import errno
