@@ -14,8 +14,8 @@ TOP, ALLOW, DENY = "top", "allow", "deny"
 
 GUARDS = ("bpdu", "dhcp-server", "ra", "vlan-tags")
 """What the guest is kept from sending."""
-QUEUES_MAX = 256
-"""MAX_TAP_QUEUES in drivers/net/tun.c."""
+QUEUES_MAX = 253
+"""SCM_MAX_FD in include/net/scm.h: the fds come in one message.  A TAP could have three more (drivers/net/tun.c)."""
 MTU_MIN, MTU_MAX = 68, 65521
 """ETH_MIN_MTU, and the most that a TAP takes (65535 less an Ethernet header)."""
 PORTS_MAX = 65535

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qbhelper.policy.settings import QUEUES_MAX
 from tests.support import broker, caller, world
 from tests.support.broker import Broker
 from tests.support.caller import PLAIN_UID
@@ -49,10 +50,10 @@ def test_a_rule_is_for_members_of_its_groups() -> None:
             assert not answer.granted
 
 
-@pytest.mark.parametrize("queues", [2, 4, 16])
+@pytest.mark.parametrize("queues", [2, 16, QUEUES_MAX])
 def test_queues_are_given_as_the_rule_has_them(queues: int) -> None:
     """So many fds come in one reply, each a queue of the one TAP; what goes in at one is counted on it."""
-    with served("queues = 16"), broker.ask(queues=queues) as answer:
+    with served(f"queues = {QUEUES_MAX}"), broker.ask(queues=queues) as answer:
         assert (answer.reply.code.name, answer.reply.fds, len(answer.fds)) == ("GRANTED", queues, queues)
         taps = [caller.describe(fd) for fd in answer.fds]
         assert {tap.name for tap in taps} == {answer.name}

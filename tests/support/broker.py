@@ -286,7 +286,7 @@ class Answer:
 def take_answer(connection: socket.socket) -> Answer | None:
     """Receive the one answer; None if the connection ended without."""
     try:
-        datagram, fds, _, _ = socket.recv_fds(connection, wire.REPLY_MAX + 1, 16)
+        datagram, fds, _, _ = socket.recv_fds(connection, wire.REPLY_MAX + 1, 254)
     except ConnectionResetError:
         return None
     return Answer(wire.parse_reply(datagram), list(fds)) if datagram else None

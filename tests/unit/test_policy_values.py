@@ -49,7 +49,7 @@ RIGHT: list[tuple[str, str, object]] = [
     ("expires", "2027-01-31", (2027, 1, 31)),
     ("max_ports", "1", 1),
     ("max_ports_total", "65535", 65535),
-    ("queues", "256", 256),
+    ("queues", "253", 253),
     ("name", '"vm%d"', b"vm%d"),
     ("name", '"q.{uid}_%d"', b"q.{uid}_%d"),
     ("mtu", "68", 68),
