@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The story: somebody asks for a port on a bridge, and gets a TAP or a refusal.
 
-Decide, create, count, shape, attach, verify.  Handing the TAP over is left to whoever called: it is the
+Decide, create, count, attach, shape, bring up, verify.  Handing the TAP over is left to whoever called: it is the
 last thing that can fail.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Imports point one way: what decides knows nothing of what acts, and privilege has one home.
 
-The arrows: standalone and broker (later qbhelperctl) -> grant -> policy, kernel -> request, errors.
+The arrows: standalone and broker (and qbhelperctl, when it comes) -> grant -> policy, kernel -> request, errors.
 """
 
 import ast
