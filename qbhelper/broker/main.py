@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from qbhelper import privilege
 from qbhelper.broker import snapshot
-from qbhelper.broker.journal import Journal
+from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.server import Server
 from qbhelper.errors import PrivilegeError, QbError, printable, reason
 from qbhelper.wire import SOCKET_PATH
@@ -31,6 +31,8 @@ LISTEN_FDS_START = 3
 BACKLOG = 4096
 RESTART_SECONDS = 0.1
 """From a worker that failed to the next, as RestartSec= in the unit has it."""
+PROBLEMS_LOGGED = 100
+"""Of a policy that is wrong: more are no help, and a file can have a hundred thousand."""
 _TO_END = frozenset((signal.SIGTERM, signal.SIGINT))
 
 
@@ -170,6 +172,8 @@ def _serve(listener: socket.socket, idle: float | None, say_ready: Callable[[], 
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     journal = Journal()
     policy = snapshot.take()
+    for problem in policy.problems[:PROBLEMS_LOGGED]:
+        journal.write(Priority.WARNING, str(problem), EVENT="policy")
     privilege.keep_net_admin()
     server = Server(listener, policy, journal, idle)
     wake = _signals_as_bytes()

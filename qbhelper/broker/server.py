@@ -215,7 +215,7 @@ class Server:
         """Whether the policy is still what it was read from; if not, begin to stop: a new broker will read it."""
         if not self._is_outdated and not self._snapshot.is_current():
             self._is_outdated = True
-            self._journal.write(Priority.INFO, "the access list has changed: starting anew", EVENT="reload")
+            self._journal.write(Priority.INFO, "the policy has changed: starting anew", EVENT="reload")
             self.stop()
         return not self._is_outdated
 

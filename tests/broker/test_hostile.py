@@ -275,7 +275,7 @@ def test_a_user_who_writes_to_their_include_all_the_time(hostile_include: Path, 
     """What they change is read anew now and then; between that, and while it is read, others are served in time."""
     waits = []
     with way() as running, again_and_again(lambda: hostile_include.write_text("allow br7\n")):
-        while running.log().count("the access list has changed") < 4:
+        while running.log().count("the policy has changed: starting anew") < 4:
             started = time.monotonic()
             with broker.ask() as answer:
                 assert answer.granted

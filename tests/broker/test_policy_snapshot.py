@@ -192,7 +192,7 @@ def test_a_policy_for_root_alone_is_for_every_caller() -> None:
         assert not allows(taken, BOB)
 
 
-def test_an_error_refuses_everybody_and_tells_the_journal_all() -> None:
+def test_an_error_refuses_everybody_and_what_it_is_stays_with_the_broker() -> None:
     """Callers learn where; what it is, line by line, is for the journal."""
     write(POLICY, '[[allow]]\nbridge = "qa"\nsecret = 1\n', mode=0o600)
     with closing(snapshot.take()) as taken:

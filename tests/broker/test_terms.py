@@ -127,3 +127,14 @@ def test_the_log_names_the_rule() -> None:
             with broker.ask() as answer:
                 assert answer.granted
         assert f"uid {PLAIN_UID} has port tap0 on br0 by {POLICY}:1" in daemon.log()
+
+
+def test_the_log_has_all_that_is_wrong_with_a_policy() -> None:
+    """Callers are told where the first error is; whoever reads the broker's log, what each of them is."""
+    with served("secret = 1", "mtu = 1") as daemon:
+        with broker.ask() as answer:
+            assert not answer.granted
+            assert f"the policy has an error: {POLICY}:3 (and 1 more)" in answer.reply.message
+            assert "secret" not in answer.reply.message
+        assert f"{POLICY}:3: `secret' is not known" in daemon.log()
+        assert f"{POLICY}:4: mtu: 1 is out of range" in daemon.log()
