@@ -112,6 +112,8 @@ class Network:
             self._links.set(ifinfo(tap.index) + attribute(IFLA_IFNAME, template + b"\0"))
         except OSError as error:
             what = f"failed to rename interface `{printable(tap.name)}' to `{printable(template)}': {reason(error)}"
+            if error.errno == errno.EEXIST:
+                raise KernelError(what, f"`ip link show {printable(template)}' tells what has that name") from error
             raise KernelError(what) from error
 
     def attach_down(self, tap: Link, bridge: Bridge, mtu: int) -> None:

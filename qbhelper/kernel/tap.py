@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TAP devices through /dev/net/tun (linux/if_tun.h, Documentation/networking/tuntap.rst)."""
 
-import errno
 import os
 import struct
 from fcntl import ioctl
 
-from qbhelper.errors import KernelError, printable, reason
+from qbhelper.errors import KernelError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def create(vnet_header: bool, queues: int = 1, template: bytes = NAME_TEMPLATE) 
     except BaseException as error:
         Tap(tuple(fds), name).close()
         if isinstance(error, OSError):
-            raise _failed_to_create(template, error) from error
+            raise _failed_to_create(error) from error
         raise
     return Tap(tuple(fds), name)
 
@@ -85,10 +84,8 @@ def _open() -> int:
         raise KernelError(f"failed to open {TUN_DEVICE}: {reason(error)}", _how_to_open(error)) from error
 
 
-def _failed_to_create(template: bytes, error: OSError) -> KernelError:
+def _failed_to_create(error: OSError) -> KernelError:
     what = f"failed to create tun device: {reason(error)}"
-    if error.errno == errno.EBUSY and b"%d" not in template:
-        return KernelError(what, f"`{printable(template)}' is taken already")
     if isinstance(error, PermissionError):
         return KernelError(what, "CAP_NET_ADMIN is held, but not over the network namespace we are in")
     return KernelError(what)

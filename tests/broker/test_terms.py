@@ -97,6 +97,7 @@ def test_a_name_that_is_taken_is_a_refusal() -> None:
         with served('name = "vm7"', "max_ports_total = 1"), broker.ask() as answer:
             assert not answer.granted
             assert answer.reply.message.startswith("failed to rename interface")
+            assert answer.reply.message.endswith("`vm7': File exists; `ip link show vm7' tells what has that name")
         assert broker.taps() == {"vm7"}
     finally:
         world.run("ip", "link", "del", "vm7")
