@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-#   make            build/bin/qbhelper, which runs the Python core of this tree
-#   make install    prefix=/usr/local DESTDIR=...: both parts, with no mode bit but the ordinary ones:
+#   make            build/bin: qbhelper, qbhelperd and qbhelperctl, which run the Python core of this tree
+#   make install    prefix=/usr/local DESTDIR=...: all of it, with no mode bit but the ordinary ones:
 #                   setuid or a file capability is the administrator's, or the packager's, to give
 #   make uninstall  the same variables: takes away what that has put there
 #   make clean
@@ -44,7 +44,7 @@ LINK        = $(LDFLAGS) $(HARDENING_LD) $(LIBC_LD)
 NATIVE      = $(wildcard qbhelper/native/*.c)
 MODULES     = $(wildcard qbhelper/*.py qbhelper/*/*.py qbhelper/*/*/*.py)
 
-all: $(BUILD)/bin/qbhelper $(BUILD)/bin/qbhelperd compiled
+all: $(BUILD)/bin/qbhelper $(BUILD)/bin/qbhelperd $(BUILD)/bin/qbhelperctl compiled
 
 # What is built depends on where the tree lies; this file changes when it is moved.
 $(BUILD)/paths: FORCE
@@ -56,7 +56,7 @@ $(BUILD)/bin/qbhelper: $(NATIVE) qbhelper/native/qbhelper.h Makefile $(BUILD)/pa
 	mkdir -p $(@D)
 	$(COMPILE) -DMODULE_DIR='"$(CURDIR)"' -o $@ $(NATIVE) $(LINK)
 
-$(BUILD)/bin/qbhelperd: packaging/qbhelperd.in Makefile $(BUILD)/paths
+$(BUILD)/bin/qbhelperd $(BUILD)/bin/qbhelperctl: $(BUILD)/bin/%: packaging/%.in Makefile $(BUILD)/paths
 	mkdir -p $(@D)
 	sed -e 's|@PYTHON@|$(PYTHON)|' -e 's|@MODULE_DIR@|$(CURDIR)|' $< >$@
 	chmod 0755 $@
@@ -72,6 +72,8 @@ install: $(NATIVE) $(MODULES)
 	$(COMPILE) -DMODULE_DIR='"$(moduledir)"' -o $(BUILD)/qbhelper.install $(NATIVE) $(LINK)
 	install -d -m 0755 $(DESTDIR)$(bindir)
 	install -m 0755 $(BUILD)/qbhelper.install $(DESTDIR)$(bindir)/qbhelper
+	sed -e 's|@PYTHON@|$(PYTHON)|' -e 's|@MODULE_DIR@|$(moduledir)|' packaging/qbhelperctl.in >$(BUILD)/qbhelperctl.install
+	install -m 0755 $(BUILD)/qbhelperctl.install $(DESTDIR)$(bindir)/qbhelperctl
 	install -d -m 0755 $(DESTDIR)$(sbindir)
 	sed -e 's|@PYTHON@|$(PYTHON)|' -e 's|@MODULE_DIR@|$(moduledir)|' packaging/qbhelperd.in >$(BUILD)/qbhelperd.install
 	install -m 0755 $(BUILD)/qbhelperd.install $(DESTDIR)$(sbindir)/qbhelperd
@@ -85,7 +87,7 @@ clean:
 check-prctl = test -n '$(PACKAGE_DIR)' || { echo 'python-prctl is missing for $(PYTHON): apt install python3-prctl' >&2; exit 1; }
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/qbhelper $(DESTDIR)$(sbindir)/qbhelperd
+	rm -f $(DESTDIR)$(bindir)/qbhelper $(DESTDIR)$(bindir)/qbhelperctl $(DESTDIR)$(sbindir)/qbhelperd
 	rm -rf $(DESTDIR)$(moduledir)
 
 FORCE:

@@ -70,7 +70,7 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
     # Refused before we say whether it exists: a caller without a rule learns nothing of the host.
     if not decision.allowed:
         raise AccessDenied(
-            f"access denied by acl file: {_why(decision, request, policy, bridge)}",
+            f"access denied by acl file: {why(decision, request.bridge, policy, bridge)}",
             f"ask the administrator of this host (your uid is {caller.uid})",
         )
     if request.queues > decision.terms.queues:
@@ -83,9 +83,10 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
     return bridge, decision
 
 
-def _why(decision: "Decision", request: "Request", policy: "Verdicts", bridge: Bridge | None) -> str:
-    name = f"`{printable(request.bridge)}'"
-    if bridge is not None and bridge.name != request.bridge:
+def why(decision: "Decision", asked: bytes, policy: "Verdicts", bridge: Bridge | None) -> str:
+    """Return in words why `decision`, of `policy`, refuses a bridge that was `asked` for by this name."""
+    name = f"`{printable(asked)}'"
+    if bridge is not None and bridge.name != asked:
         name = f"`{printable(bridge.name)}', which {name} is another name of"
     text = f"{decision.place} denies {name}" if decision.place else f"no line of {policy.path} allows {name}"
     return f"{text} ({decision.note})" if decision.note else text

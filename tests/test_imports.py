@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Imports point one way: what decides knows nothing of what acts, and privilege has one home.
 
-The arrows: standalone and broker (and qbhelperctl, when it comes) -> grant -> policy, kernel -> request, errors.
+The arrows: standalone and broker -> grant -> policy, kernel -> request, errors.  qbhelperctl (ctl) stands beside them,
+and asks the broker's modules what another user could read.
 """
 
 import ast
@@ -31,15 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "grant": GROUND | {"policy", "kernel", "lease", "quota"},
     "standalone": PROGRAM,
     "broker": PROGRAM | {"lease", "wire"},
-    "ctl": PROGRAM | {"lease", "wire"},
+    "ctl": PROGRAM | {"broker", "lease", "quota", "wire"},
 }
 """Part of the core (a module, or a package as a whole) -> the parts that it may import."""
 
 ONLY_HERE: dict[str, set[str]] = {
     "prctl": {"privilege"},
     "fcntl": {"kernel"},
-    "grp": {"accounts"},
-    "pwd": {"accounts", "broker"},
+    "grp": {"accounts", "ctl"},
+    "pwd": {"accounts", "broker", "ctl"},
     "socket": {"kernel", "fdpass", "standalone", "broker", "ctl"},
     "_socket": {"kernel", "fdpass", "standalone", "broker", "ctl"},
     # Nobody: these run other programs, load other code, or make objects of what a peer sent.

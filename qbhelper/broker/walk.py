@@ -129,6 +129,17 @@ class Walker:
             error = (errno.EMFILE, TOO_MANY)  # for whoever gets so far
         return Walked(tuple(way.gates), source, error), way.share
 
+    def read(self, path: bytes, gates: list[Gate]) -> bytes:
+        """Return the text of what `path` leads to, noting the gates on it.  Raises OSError as this process meets it."""
+        way = _Way(Share(is_roots=True))
+        way.gates = gates
+        try:
+            if len(path) >= PATH_MAX:
+                raise _error(errno.ENAMETOOLONG)
+            return _read(self._follow(path, way), way)
+        except SpentError:
+            raise OSError(errno.EMFILE, TOO_MANY) from None
+
     def watch(self, path: bytes) -> "Directory | File":
         """Watch what `path` leads to, or that there is nothing; return it.  Raises OSError."""
         return self._follow(path, _Way(Share(is_roots=True)))
