@@ -79,18 +79,12 @@ def _medians(programs: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
 
 def with_policy(rounds: int) -> dict[str, float]:
     """Median ms of the helper alone where a policy rules, and of a bare interpreter beside it."""
-    path = Path("/etc/qbhelper/policy.toml")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text('[[allow]]\nbridge = "br0"\nusers = ["1-4000000000"]\nmax_ports = 9\n\n[end]\n')
     programs: dict[str, Callable[[], float]] = {
         POLICY: partial(_first_port, ours(Privilege.SETUID)),
         INTERPRETER: partial(timing.run, [PYTHON, "-I", "-S", "-c", "pass"], 0),
     }
-    try:
-        with world.bridge("br0"):
-            return as_a_plain_user(lambda: _medians(programs, rounds))
-    finally:
-        path.unlink()
+    with world.rule('users = ["1-4000000000"]', "max_ports = 9"), world.bridge("br0"):
+        return as_a_plain_user(lambda: _medians(programs, rounds))
 
 
 def growing_bridge() -> dict[str, Series]:

@@ -15,20 +15,14 @@ from tests.support.caller import PLAIN_UID
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.redistributors_should_skip]
 
-POLICY = Path("/etc/qbhelper/policy.toml")
 IFF_MULTI_QUEUE = 0x0100
 
 
 @contextmanager
 def served(*lines: str) -> Iterator[Broker]:
     """A broker with one rule for br0."""
-    POLICY.parent.mkdir(exist_ok=True)
-    POLICY.write_text("\n".join(["[[allow]]", 'bridge = "br0"', *lines, "[end]", ""]))
-    try:
-        with world.bridge("br0"), broker.by_hand() as daemon:
-            yield daemon
-    finally:
-        POLICY.unlink()
+    with world.rule(*lines), world.bridge("br0"), broker.by_hand() as daemon:
+        yield daemon
 
 
 def test_a_rule_is_for_the_users_that_it_names() -> None:
@@ -127,7 +121,7 @@ def test_the_log_names_the_rule() -> None:
         for _ in range(2):  # the second one is answered when the first one has been logged
             with broker.ask() as answer:
                 assert answer.granted
-        assert f"uid {PLAIN_UID} has port tap0 on br0 by {POLICY}:1" in daemon.log()
+        assert f"uid {PLAIN_UID} has port tap0 on br0 by {world.POLICY}:1" in daemon.log()
 
 
 def test_the_log_has_all_that_is_wrong_with_a_policy() -> None:
@@ -135,7 +129,7 @@ def test_the_log_has_all_that_is_wrong_with_a_policy() -> None:
     with served("secret = 1", "mtu = 1") as daemon:
         with broker.ask() as answer:
             assert not answer.granted
-            assert f"the policy has an error: {POLICY}:3 (and 1 more)" in answer.reply.message
+            assert f"the policy has an error: {world.POLICY}:3 (and 1 more)" in answer.reply.message
             assert "secret" not in answer.reply.message
-        assert f"{POLICY}:3: `secret' is not known" in daemon.log()
-        assert f"{POLICY}:4: mtu: 1 is out of range" in daemon.log()
+        assert f"{world.POLICY}:3: `secret' is not known" in daemon.log()
+        assert f"{world.POLICY}:4: mtu: 1 is out of range" in daemon.log()

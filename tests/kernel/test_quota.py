@@ -16,7 +16,6 @@ from tests.support.install import Privilege
 pytestmark = [pytest.mark.needs_root, pytest.mark.redistributors_should_skip]
 
 ALICE, BOB = 61_234, 61_235
-POLICY = Path("/etc/qbhelper/policy.toml")
 
 Helpers = Callable[[int], Path]
 """The helper for the n-th of several callers."""
@@ -44,15 +43,8 @@ def helpers(request: pytest.FixtureRequest) -> Iterator[Helpers]:
 @contextmanager
 def policy(*lines: str) -> Iterator[None]:
     """One rule for br0, and the bridges br0 and br1."""
-    POLICY.parent.mkdir(exist_ok=True)
-    rule = "\n".join(["[[allow]]", 'bridge = ["br0", "br1"]', *lines, "[end]", ""])
-    POLICY.write_text(rule)
-    POLICY.chmod(0o644)
-    try:
-        with world.bridge("br0"), world.bridge("br1"):
-            yield
-    finally:
-        POLICY.unlink()
+    with world.rule(*lines, bridges='["br0", "br1"]'), world.bridge("br0"), world.bridge("br1"):
+        yield
 
 
 def all_at_once(helpers: Helpers, count: int, uids: tuple[int, ...] = (ALICE,), bridge: str = "br0") -> list[Outcome]:
@@ -135,7 +127,7 @@ def test_a_rule_that_is_edited_goes_on_counting(helpers: Helpers) -> None:
     """What was granted before the limit was written counts: it is a matter of the rule, not of its lines."""
     with policy("max_ports = 9"):
         before = all_at_once(helpers, 2)
-        POLICY.write_text("# tighter\n" + POLICY.read_text().replace("9", "2"))
+        world.POLICY.write_text("# tighter\n" + world.POLICY.read_text().replace("9", "2"))
         after = all_at_once(helpers, 1)
         assert [outcome.granted for outcome in (*before, *after)] == [True, True, False]
         close(before)

@@ -14,8 +14,6 @@ from tests.support.install import Privilege
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.redistributors_should_skip]
 
-POLICY = Path("/etc/qbhelper/policy.toml")
-
 
 @pytest.fixture(params=[Privilege.NONE, Privilege.SETUID, Privilege.FILE_CAPABILITY], ids=lambda way: way.name.lower())
 def helper(request: pytest.FixtureRequest) -> Iterator[Path]:
@@ -27,13 +25,8 @@ def helper(request: pytest.FixtureRequest) -> Iterator[Path]:
 @contextmanager
 def rule(*lines: str) -> Iterator[None]:
     """One rule for br0, and that bridge."""
-    POLICY.parent.mkdir(exist_ok=True)
-    POLICY.write_text("\n".join(["[[allow]]", 'bridge = "br0"', *lines, "[end]", ""]))
-    try:
-        with world.bridge("br0"):
-            yield
-    finally:
-        POLICY.unlink()
+    with world.rule(*lines), world.bridge("br0"):
+        yield
 
 
 def flag(outcome: Outcome, name: str) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 WORLD = Path("/run/world")
 ACCESS_LIST = Path("/etc/qemu/bridge.conf")
+POLICY = Path("/etc/qbhelper/policy.toml")
 TUN_DEVICE = (10, 200)
 """Major and minor number of /dev/net/tun (Documentation/admin-guide/devices.txt)."""
 
@@ -137,6 +138,16 @@ def write_access_list(
     os.chown(path, uid, gid)
     path.chmod(mode)
     return path
+
+
+@contextmanager
+def rule(*lines: str, bridges: str = '"br0"') -> Iterator[None]:
+    """A policy of one allow with these lines, for the time of the block.  `bridges`: as TOML."""
+    write_access_list("\n".join(["[[allow]]", f"bridge = {bridges}", *lines, "[end]", ""]), POLICY)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 def die_with_parent() -> None:
