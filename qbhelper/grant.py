@@ -38,7 +38,8 @@ class Port:
 def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> Port:
     """Make the port that `caller` asks for: attached to the bridge, and up.
 
-    Raises AccessDenied, UnsupportedError, NoSuchBridge, QuotaExceeded, Busy or KernelError; then nothing is left.
+    Raises AccessDenied, ElsewhereError, UnsupportedError, NoSuchBridge, QuotaExceeded, Busy or KernelError; then
+    nothing is left.
     """
     bridge, decision = _decide(request, caller, policy, network)
     terms = decision.terms

@@ -8,7 +8,7 @@ ends that, and nothing of it is left over, or in force for the next interface of
 import errno
 import struct
 
-from qbhelper.errors import KernelError, printable, reason
+from qbhelper.errors import KernelError, UnsupportedError, printable, reason
 from qbhelper.kernel import bridge_port
 from qbhelper.kernel.bridge_port import ISOLATED, LEARNING, LOCKED, UNICAST_FLOOD, MacTaken
 from qbhelper.kernel.exchange import Exchange, Refused, require_same
@@ -39,7 +39,8 @@ def mtu_for(bridge: "Bridge", settings: "Settings") -> int:
 def shape(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> None:
     """Give the TAP `index`, called `name`, these settings, all of them read back.
 
-    It is attached to `bridge` already, with its MTU, and still down.  Raises KernelError; then it has to be closed.
+    It is attached to `bridge` already, with its MTU, and still down.  Raises UnsupportedError or KernelError; then it
+    has to be closed.
     """
     with _Step(name, "its settings"), Exchange() as exchange:
         port = _Port(exchange, index, name, bridge, settings)
@@ -54,7 +55,7 @@ def shape(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> No
 class _Step:
     """Something that is done for a setting.  A context manager: what the kernel does not do becomes a KernelError.
 
-    takes: what the kernel must have for it.
+    takes: what the kernel must have for it; if it has not, that is an UnsupportedError.
     """
 
     __slots__ = ("_setting", "_takes", "_tap")
@@ -75,13 +76,13 @@ class _Step:
                 f"failed to set {self._setting} of `{self._tap}': the kernel's answer makes no sense"
             ) from error
 
-    def _explain(self, error: OSError) -> KernelError:
+    def _explain(self, error: OSError) -> KernelError | UnsupportedError:
         why = reason(error)
         if isinstance(error, Refused) and error.words:
             why += f" ({printable(error.words)})"
         if error.errno in _NOT_SUPPORTED and self._takes:
             what = f"this kernel does not support {self._setting}, so `{self._tap}' can't have it: {why}"
-            return KernelError(what, f"it takes {self._takes}, or a rule without it")
+            return UnsupportedError(what, f"it takes {self._takes}, or a rule without it")
         return KernelError(f"failed to set {self._setting} of `{self._tap}': {why}")
 
 

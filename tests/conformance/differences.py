@@ -78,7 +78,6 @@ def _list_refused(why: bytes) -> Callable[[Answer], bool]:
     return says(rb"failed to parse default acl file `/etc/qemu(-kvm)?/bridge\.conf': .*" + why)
 
 
-_ABOUT_THE_LIST = _list_refused(rb"")
 _ABOUT_THE_SOCKET = says(rb"failed to write fd to unix socket: ")
 _ABOUT_PRIVILEGE = says(rb"failed to create tun device: Operation not permitted: ")
 _USAGE = says(rb"Usage: qbhelper ")

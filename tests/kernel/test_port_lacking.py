@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.errors import KernelError
+from qbhelper.errors import UnsupportedError
 from qbhelper.policy.port import PLAIN, PortSettings
 from tests.support import full_kernel, lan, left, wiles, world
 
@@ -47,7 +47,7 @@ def test_a_setting_that_the_kernel_lacks_is_a_refusal(settings: PortSettings, mo
     """It says which setting, and which module would bring it; nothing is left."""
     with lan.lan() as net, without(module):
         before = left.everything()
-        with pytest.raises(KernelError) as refusal, lan.port_on(net.bridge, settings):
+        with pytest.raises(UnsupportedError) as refusal, lan.port_on(net.bridge, settings):
             pass
         assert left.everything() == before
     (setting,) = (name for name in settings.__slots__ if getattr(settings, name) != getattr(PLAIN, name))

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from qbhelper.errors import KernelError
+from qbhelper.errors import KernelError, QbError, UnsupportedError
 from qbhelper.kernel import exchange, port
 from qbhelper.kernel.exchange import Refused
 from qbhelper.kernel.link import Bridge
@@ -51,10 +51,11 @@ CASES = {
 
 @pytest.mark.parametrize(("error", "words"), CASES.values(), ids=CASES)
 def test_what_the_kernel_does_not_do_names_the_setting(error: Exception, words: str) -> None:
-    """One line: which setting, of which TAP, why, and what to do."""
-    with pytest.raises(KernelError) as refusal, _Step(b"tap0", "`rate'", "act_police"):
+    """One line: which setting, of which TAP, why, and what to do; for programs, whether this kernel can't do it."""
+    with pytest.raises(QbError) as refusal, _Step(b"tap0", "`rate'", "act_police"):
         raise error
     assert str(refusal.value) == words
+    assert type(refusal.value) is (UnsupportedError if "does not support" in words else KernelError)
 
 
 def test_a_programming_error_is_not_explained_away() -> None:
