@@ -75,7 +75,10 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
             f"ask the administrator of this host (your uid is {caller.uid})",
         )
     if request.queues > decision.terms.queues:
-        raise UnsupportedError(f"{request.queues} queues: {decision.place} allows {decision.terms.queues}")
+        raise UnsupportedError(
+            f"failed to make {request.queues} queues: {decision.place} allows {decision.terms.queues}",
+            "ask for fewer, or ask the administrator of this host",
+        )
     if bridge is None:
         raise NoSuchBridge(
             f"failed to get mtu of bridge `{printable(request.bridge)}': No such device",

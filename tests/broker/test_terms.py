@@ -69,7 +69,10 @@ def test_more_queues_than_the_rule_has_are_refused() -> None:
     with served("queues = 2"):
         with broker.ask(queues=3) as answer:
             assert (answer.reply.code.name, answer.fds) == ("UNSUPPORTED", [])
-            assert answer.reply.message == "3 queues: /etc/qbhelper/policy.toml:1 allows 2"
+            assert answer.reply.message == (
+                "failed to make 3 queues: /etc/qbhelper/policy.toml:1 allows 2; "
+                "ask for fewer, or ask the administrator of this host"
+            )
         assert broker.no_tap_is_left()
 
 
