@@ -29,7 +29,7 @@ TRIES = 3
 
 def serve_honest_caller() -> None:
     """Insist that a caller who does as the protocol says gets a port in time, in one go."""
-    waits = []
+    waits: list[float] = []
     while not waits or (waits[-1] >= PROMISED and len(waits) < TRIES):
         started = time.monotonic()
         with broker.connect(PLAIN_UID) as connection:
@@ -278,7 +278,7 @@ def again_and_again(act: Callable[[], object]) -> Iterator[None]:
 
 def test_a_user_who_writes_to_their_include_all_the_time(hostile_include: Path, way: Way) -> None:
     """What they change is read anew now and then; between that, and while it is read, others are served in time."""
-    waits = []
+    waits: list[float] = []
     with way() as running, again_and_again(lambda: hostile_include.write_text("allow br7\n")):
         while running.log().count("the policy has changed: starting anew") < 4:
             started = time.monotonic()

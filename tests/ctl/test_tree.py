@@ -204,7 +204,9 @@ def test_only_regular_files_are_opened(directory: Path, monkeypatch: pytest.Monk
     monkeypatch.undo()
     assert len(found.problems) == 3
     for problem in found.problems:
-        assert "not a regular file" in problem.what or "No such device or address" in problem.what  # open(2) of a socket
+        assert (
+            "not a regular file" in problem.what or "No such device or address" in problem.what
+        )  # open(2) of a socket
     assert opened == [printable(top)]
 
 
