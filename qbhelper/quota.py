@@ -3,8 +3,8 @@
 
 Several may ask at once, through the broker and through helpers of their own, and there is no lock that a caller
 could not keep.  So each first makes its interface, under a name that marks it as a claim, labels it with its
-lease, and then counts the others of a lower index: the kernel gives the indices out in order.  Of those who ask
-at once the first ones find room, and no later one can take it from them.
+lease, and then counts the ports and the other claims of a lower index: the kernel gives the indices out in order.  Of
+those who ask at once the first ones find room, and no later one can take it from them.
 """
 
 from qbhelper.errors import Busy, QuotaExceeded
@@ -40,10 +40,12 @@ def check(claim: "Link", lease: "Lease", decision: "Decision", links: "Iterable[
     terms, place = decision.terms, decision.place
     mine, all_ = _Count(), _Count()
     for link in links:
-        if link.kind != b"tun" or link.index >= claim.index:
+        is_claim = link.name.startswith(CLAIM)
+        # A port counts by whatever index: a later claim has become one only if there was room for this one beside it,
+        # and whoever makes 2 ** 31 interfaces has the kernel begin with the low ones again.
+        if link.kind != b"tun" or (is_claim and link.index >= claim.index):
             continue
         found = parse_alias(link.alias)
-        is_claim = link.name.startswith(CLAIM)
         if found is None:
             # Just created: whose it is its name tells, but not yet by which rule.
             if is_claim:
