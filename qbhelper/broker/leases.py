@@ -39,11 +39,13 @@ class Leases:
             self._judge_all()
             return
         for link in links:
-            if _kept_lease(link) is not None:
-                # The event may be old, and the index another interface's by now: judge what is there.
+            lease = _kept_lease(link)
+            if lease is not None:
+                # Also if all is as it was by now: meanwhile somebody may have come in.  But the event may be old, and
+                # the index another interface's: it has to be the same lease, and no two have the same alias.
                 now = self._links.get(link.index)
-                if now is not None:
-                    self._judge(now)
+                if now is not None and now.alias == link.alias:
+                    self._delete(now, lease)
 
     def _judge_all(self) -> None:
         for link in self._links.dump():
