@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """TAP devices through /dev/net/tun (linux/if_tun.h, Documentation/networking/tuntap.rst)."""
 
+import errno
 import os
 import struct
 from fcntl import ioctl
 
 from qbhelper.errors import KernelError, reason
+from qbhelper.request import IFNAMSIZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,31 +52,68 @@ class Tap:
             os.close(fd)
 
 
+_next_numbers: dict[bytes, int] = {}
+"""Template -> the number after that of the last name that was made of it."""
+
+
 def create(vnet_header: bool, queues: int = 1, template: bytes = NAME_TEMPLATE) -> Tap:
     """Create a TAP that nobody else can attach to, down and on no bridge.
 
     With `vnet_header` its frames carry a virtio-net header, as every kernel that we run on can do it; `queues`: at
-    least 1; `template`: of its name, in which the kernel puts the lowest free number for `%d`.  Raises KernelError.
+    least 1; `template`: of its name, in which a number that is free takes the place of `%d`.  Raises KernelError.
     """
+    try:
+        return _create(vnet_header, queues, _next_name(template), template)
+    except OSError as error:
+        raise _failed_to_create(error) from error
+
+
+def _next_name(template: bytes) -> bytes:
+    """Return the name after the last one.
+
+    For the lowest free number the kernel would look at all interfaces; with a thousand that takes as long as all the
+    rest.  And a port that follows another soon is not taken for it in anybody's log.
+    """
+    if template in _next_numbers:
+        name = template.replace(b"%d", b"%d" % _next_numbers[template])
+        if len(name) < IFNAMSIZ:
+            return name
+    return template
+
+
+def _create(vnet_header: bool, queues: int, name: bytes, template: bytes) -> Tap:
     flags = IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if vnet_header else 0) | (IFF_MULTI_QUEUE if queues > 1 else 0)
     fds: list[int] = []
-    name = template
     try:
-        for number in range(queues):
+        for queue in range(queues):
             fds.append(_open())
-            # The first one makes a new TAP, and never attaches to somebody's existing one.
-            answer = ioctl(fds[-1], TUNSETIFF, _IFREQ.pack(name, flags if number else flags | IFF_TUN_EXCL))
-            name = _IFREQ.unpack(answer)[0].rstrip(b"\0")
-            if not number:
-                # A TAP without an owner may be opened by its name by any local user, once it is persistent
-                # or has several queues.  Owned by uid 0, by nobody without CAP_NET_ADMIN.
-                ioctl(fds[0], TUNSETOWNER, 0)
-    except BaseException as error:
+            if queue:
+                ioctl(fds[queue], TUNSETIFF, _IFREQ.pack(name, flags))
+                continue
+            # Exclusive: this makes a new TAP, and never attaches to somebody's existing one.
+            name = _made(fds[0], name, template, flags | IFF_TUN_EXCL)
+            # A TAP without an owner may be opened by its name by any local user, once it is persistent
+            # or has several queues.  Owned by uid 0, by nobody without CAP_NET_ADMIN.
+            ioctl(fds[0], TUNSETOWNER, 0)
+    except BaseException:
         Tap(tuple(fds), name).close()
-        if isinstance(error, OSError):
-            raise _failed_to_create(error) from error
         raise
     return Tap(tuple(fds), name)
+
+
+def _made(fd: int, name: bytes, template: bytes, flags: int) -> bytes:
+    """Make the TAP by `name`, or where that is taken by `template`, and return its name.  Raises OSError."""
+    try:
+        answer = ioctl(fd, TUNSETIFF, _IFREQ.pack(name, flags))
+    except OSError as error:
+        if error.errno != errno.EBUSY or name == template:
+            raise
+        answer = ioctl(fd, TUNSETIFF, _IFREQ.pack(template, flags))
+    made: bytes = _IFREQ.unpack(answer)[0].rstrip(b"\0")
+    before, found, after = template.partition(b"%d")
+    if found:
+        _next_numbers[template] = int(made[len(before) : len(made) - len(after)]) + 1
+    return made
 
 
 def _open() -> int:

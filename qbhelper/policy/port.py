@@ -75,6 +75,13 @@ class PortSettings:
         """Whether the port is as an access list gives it, but for its name."""
         return all(getattr(self, setting) == getattr(PLAIN, setting) for setting in self.__slots__ if setting != "name")
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the guest's frames are looked at, or counted, before they are let through."""
+        return bool(
+            self.macs or self.addresses or self.guards or self.trunk or self.vlan is not None or self.rate_from_guest
+        )
+
     def interface_name(self, uid: int) -> bytes | None:
         """Return the name to ask the kernel for, in which it puts the first free number for `%d`; None: the default.
 

@@ -2,6 +2,7 @@
 """What a guest sends, at packet level: the rule is there, what is not allowed is seen nowhere, and nothing is left."""
 
 import struct
+from bisect import bisect
 from ipaddress import ip_network
 
 import pytest
@@ -10,7 +11,8 @@ from qbhelper.errors import KernelError
 from qbhelper.kernel.sieve import bpf
 from qbhelper.kernel.traffic import RETURN_ALL
 from qbhelper.policy.port import PortSettings
-from tests.support import frames, full_kernel, lan, left, sieve_runner, wiles
+from tests.support import frames, full_kernel, lan, left, sieve_runner, wiles, world
+from tests.support.lan import Port
 from tests.support.may_pass import Sieve
 from tests.support.wiles import CASES
 
@@ -36,36 +38,44 @@ def settings_of(sieve: Sieve) -> PortSettings:
 
 @pytest.mark.parametrize("sieve", SETTINGS.values(), ids=SETTINGS)
 def test_what_is_honest_is_seen_and_what_is_not_is_seen_nowhere(sieve: Sieve) -> None:
-    """On the bridge, at its uplink and by another guest, whatever the wile."""
+    """On the bridge, at its uplink and by another guest, whatever the wile; the rule is there, and nothing is left."""
     cases = [case for case in CASES if case.sieve == sieve]
     cases.sort(key=lambda case: case.passes)  # the last is honest, so all before it are through when it is seen
-    with lan.lan() as net, lan.port_on(net.bridge, settings_of(sieve)) as guest:
-        for case in cases:
-            if len(case.frame) >= 14:  # a TAP takes nothing shorter than a header
-                guest.send(case.frame)
-        for observer in net.observers:
-            seen = observer.until(cases[-1].frame)
-            names = [case.name for case in cases if case.frame in seen]
-            assert names == [case.name for case in cases if case.passes], observer.name
-
-
-@pytest.mark.parametrize("sieve", SETTINGS.values(), ids=SETTINGS)
-def test_the_rule_is_there_and_nothing_of_it_is_left(sieve: Sieve) -> None:
-    """What passes is what the program matches; all else meets a filter that drops it."""
     with lan.lan() as net:
         before = left.everything()
         with lan.port_on(net.bridge, settings_of(sieve)) as guest:
-            shown = left.filters(guest.name)
-            assert sorted(shown) == [2, 3]
-            assert shown[2]["bytecode"]["insns"] == _shown(sieve_runner.program(sieve))
-            assert "actions" not in shown[2]
-            assert shown[3]["bytecode"]["insns"] == _shown(RETURN_ALL)
-            assert [action["control_action"]["type"] for action in shown[3]["actions"]] == ["drop"]
-            assert left.actions() == ["gact"]
+            assert_rule(guest, sieve)
+            for case in cases:
+                if len(case.frame) >= 14:  # a TAP takes nothing shorter than a header
+                    guest.send(case.frame)
+            for observer in net.observers:
+                seen = observer.until(cases[-1].frame)
+                names = [case.name for case in cases if case.frame in seen]
+                assert names == [case.name for case in cases if case.passes], observer.name
+        world.run("bridge", "fdb", "flush", "dev", net.bridge, "dynamic")
         assert left.everything() == before
-        with lan.port_on(net.bridge) as guest:  # of the same name
-            assert left.filters(guest.name) == {}
-            assert "ingress" not in left.qdiscs(guest.name)
+
+
+def assert_rule(guest: Port, sieve: Sieve) -> None:
+    """What the program matches passes, and all else meets a filter that drops it."""
+    shown = left.filters(guest.name)
+    assert sorted(shown) == [2, 3]
+    assert shown[2]["bytecode"]["insns"] == _shown(sieve_runner.program(sieve))
+    assert "actions" not in shown[2]
+    assert shown[3]["bytecode"]["insns"] == _shown(RETURN_ALL)
+    assert [action["control_action"]["type"] for action in shown[3]["actions"]] == ["drop"]
+
+
+def test_a_port_of_the_same_name_has_no_filter_of_the_one_before() -> None:
+    """Whatever it was called, the filters were its own."""
+    with lan.lan() as net:
+        with lan.port_on(net.bridge, settings_of(wiles.EVERYTHING)) as guest:
+            name = guest.name
+        with lan.port_on(net.bridge) as guest:
+            assert guest.name == name
+            assert left.filters(name) == {}
+            guest.send(wiles.ip4(wiles.THEIR4))
+            net.uplink.until(wiles.ip4(wiles.THEIR4))
 
 
 def _shown(program: bytes) -> list[dict[str, int]]:
@@ -93,7 +103,9 @@ def test_what_is_left_for_the_kernel_to_cut_is_judged_as_well() -> None:
 def test_the_longest_program_that_is_made_is_taken_and_a_longer_one_refused() -> None:
     """By its settings' name, and not by what the kernel says of instructions."""
     networks = tuple(ip_network((0x20010DB8 << 96 | number << 64, 64)) for number in range(300))
-    fits = max(n for n in range(300) if len(sieve_runner.program(Sieve(addresses=networks[:n]))) <= bpf.MOST_BYTES)
+    fits = (
+        bisect(range(300), bpf.MOST_BYTES, key=lambda n: len(sieve_runner.program(Sieve(addresses=networks[:n])))) - 1
+    )
     assert fits > 100
     with lan.lan() as net:
         with lan.port_on(net.bridge, PortSettings(addresses=networks[:fits])) as guest:

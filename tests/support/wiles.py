@@ -228,6 +228,14 @@ CASES = [
             "the router's link-local address": ip6(ROUTER),
             "the link-local address of another's mac": ip6(f.link_local_of(OTHER_MAC)),
             "no address of ipv6": ip6("::"),
+            **{
+                f"nearly no address: {address}": ip6(address, f.listener_report(), LISTENERS)
+                for address in ("1::", "0:0:1::", "::1:0:0", "::1")
+            },
+            "another's address in a router solicitation": ip6(THEIR6, f.router_solicitation(), ALL_ROUTERS),
+            "no address, in a datagram that looks like a report": f.ethernet(
+                f.IPV6, f.ipv6("::", LISTENERS, f.udp(143 << 8, 53), following=f.UDP)
+            ),
             "no address, and not to many": ip6("::", f.listener_report(), "2001:db8::1"),
             "detection of a duplicate of another's": ip6("::", f.neighbour_solicitation(THEIR6), SOLICITED),
             "detection of a duplicate of the router": ip6("::", f.neighbour_solicitation(ROUTER), SOLICITED),
@@ -315,6 +323,17 @@ CASES = [
             "an answer of dhcpv6 from another port": f.ethernet(
                 f.IPV6, f.ipv6(OUR_LINK_LOCAL, ROUTER, f.udp(999, 546), following=f.UDP)
             ),
+            "an answer of dhcpv6 to a relay": f.ethernet(
+                f.IPV6, f.ipv6(OUR_LINK_LOCAL, ROUTER, f.udp(547, 547, bytes(40)), following=f.UDP)
+            ),
+            "an answer of dhcpv6 in a fragment": f.ethernet(
+                f.IPV6,
+                f.ipv6(
+                    *(OUR_LINK_LOCAL, ROUTER, f.udp(547, 547, bytes(40))),
+                    following=f.UDP,
+                    extensions=[f.fragment(0, more=True)],
+                ),
+            ),
             "an answer of dhcpv6 behind extensions": f.ethernet(
                 f.IPV6,
                 f.ipv6(
@@ -334,6 +353,12 @@ CASES = [
             "the end of a router advertisement alone": _in_two(f.router_advertisement(), first=8)[1],
             "a later fragment that looks like one": ip6(
                 OUR6, f.router_advertisement(), ALL_NODES, extensions=[f.fragment(8)]
+            ),
+            "a listener report in fragments": ip6(
+                OUR6, f.icmpv6(143, bytes(20)), LISTENERS, extensions=[f.fragment(0, more=True)]
+            ),
+            "a datagram whose port begins like one": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, f.udp(134 << 8, 53), following=f.UDP)
             ),
             "tcp": f.ethernet(f.IPV6, f.ipv6(OUR6, THEIR6, bytes(20), following=6)),
             "an offer of dhcp": f.ethernet(f.IPV4, DHCP_OFFER),

@@ -155,6 +155,13 @@ class TestTheTable:
         assert table.names_in("deny") == ("bridge", "users", "groups")
         assert table.names_in("top") == ("qemu_acl",)
 
+    @pytest.mark.parametrize("name", PortSettings.__slots__)
+    def test_knows_which_ports_are_looked_at(self, name: str) -> None:
+        """A port with a sieve or a policer gets no virtio-net header, by which frames change after they passed."""
+        settings = PortSettings(**{name: parse(name, BY_NAME[name].example)})  # type: ignore[arg-type]
+        looked_at = {"vlan", "trunk", "macs", "addresses", "guards", "rate_from_guest"}
+        assert settings.is_filtered is (name in looked_at)
+
     @pytest.mark.parametrize("name", set(PortSettings.__slots__) - {"name"})
     def test_knows_what_is_beyond_a_plain_port(self, name: str) -> None:
         """A port with any setting is not plain; a name is something that every port has."""
