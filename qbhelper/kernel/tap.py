@@ -11,6 +11,7 @@ from qbhelper.request import IFNAMSIZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Final
 
 TUN_DEVICE = "/dev/net/tun"
@@ -52,8 +53,8 @@ class Tap:
             os.close(fd)
 
 
-_next_numbers: dict[bytes, int] = {}
-"""Template -> the number after that of the last name that was made of it."""
+_last_numbers: dict[bytes, int] = {}
+"""Template -> the number in the last name that was made of it."""
 
 
 def create(vnet_header: bool, queues: int = 1, template: bytes = NAME_TEMPLATE) -> Tap:
@@ -63,27 +64,30 @@ def create(vnet_header: bool, queues: int = 1, template: bytes = NAME_TEMPLATE) 
     least 1; `template`: of its name, in which a number that is free takes the place of `%d`.  Raises KernelError.
     """
     try:
-        return _create(vnet_header, queues, _next_name(template), template)
+        return _create(vnet_header, queues, template)
     except OSError as error:
         raise _failed_to_create(error) from error
 
 
-def _next_name(template: bytes) -> bytes:
-    """Return the name after the last one.
+def _names(template: bytes) -> "Iterator[bytes]":
+    """Yield the names to try: those after the last one, then the template itself.
 
     For the lowest free number the kernel would look at all interfaces; with a thousand that takes as long as all the
     rest.  And a port that follows another soon is not taken for it in anybody's log.
     """
-    if template in _next_numbers:
-        name = template.replace(b"%d", b"%d" % _next_numbers[template])
-        if len(name) < IFNAMSIZ:
-            return name
-    return template
+    last = _last_numbers.get(template)
+    if last is not None:
+        for number in (last + 1, last + 2):  # somebody else may make TAPs of such names, too
+            name = template.replace(b"%d", b"%d" % number)
+            if len(name) < IFNAMSIZ:
+                yield name
+    yield template
 
 
-def _create(vnet_header: bool, queues: int, name: bytes, template: bytes) -> Tap:
+def _create(vnet_header: bool, queues: int, template: bytes) -> Tap:
     flags = IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if vnet_header else 0) | (IFF_MULTI_QUEUE if queues > 1 else 0)
     fds: list[int] = []
+    name = template
     try:
         for queue in range(queues):
             fds.append(_open())
@@ -91,7 +95,7 @@ def _create(vnet_header: bool, queues: int, name: bytes, template: bytes) -> Tap
                 ioctl(fds[queue], TUNSETIFF, _IFREQ.pack(name, flags))
                 continue
             # Exclusive: this makes a new TAP, and never attaches to somebody's existing one.
-            name = _made(fds[0], name, template, flags | IFF_TUN_EXCL)
+            name = _made(fds[0], template, flags | IFF_TUN_EXCL)
             # A TAP without an owner may be opened by its name by any local user, once it is persistent
             # or has several queues.  Owned by uid 0, by nobody without CAP_NET_ADMIN.
             ioctl(fds[0], TUNSETOWNER, 0)
@@ -101,18 +105,21 @@ def _create(vnet_header: bool, queues: int, name: bytes, template: bytes) -> Tap
     return Tap(tuple(fds), name)
 
 
-def _made(fd: int, name: bytes, template: bytes, flags: int) -> bytes:
-    """Make the TAP by `name`, or where that is taken by `template`, and return its name.  Raises OSError."""
-    try:
-        answer = ioctl(fd, TUNSETIFF, _IFREQ.pack(name, flags))
-    except OSError as error:
-        if error.errno != errno.EBUSY or name == template:
+def _made(fd: int, template: bytes, flags: int) -> bytes:
+    """Make the TAP, and return its name.  Raises OSError."""
+    answer = b""
+    for name in _names(template):
+        try:
+            answer = ioctl(fd, TUNSETIFF, _IFREQ.pack(name, flags))
+        except OSError as error:
+            if error.errno == errno.EBUSY and name != template:
+                continue
             raise
-        answer = ioctl(fd, TUNSETIFF, _IFREQ.pack(template, flags))
+        break
     made: bytes = _IFREQ.unpack(answer)[0].rstrip(b"\0")
     before, found, after = template.partition(b"%d")
     if found:
-        _next_numbers[template] = int(made[len(before) : len(made) - len(after)]) + 1
+        _last_numbers[template] = int(made[len(before) : len(made) - len(after)])
     return made
 
 

@@ -45,6 +45,7 @@ void check_installation(void)
 		PYTHON, PACKAGE_DIR, MODULE_DIR "/qbhelper/standalone.py",
 		MODULE_DIR "/qbhelper/kernel", MODULE_DIR "/qbhelper/policy", MODULE_DIR "/qbhelper/__pycache__",
 		MODULE_DIR "/qbhelper/kernel/__pycache__", MODULE_DIR "/qbhelper/policy/__pycache__",
+		MODULE_DIR "/qbhelper/kernel/sieve", MODULE_DIR "/qbhelper/kernel/sieve/__pycache__",
 	};
 	char real[PATH_MAX];
 
