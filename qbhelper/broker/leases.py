@@ -39,13 +39,12 @@ class Leases:
             self._judge_all()
             return
         for link in links:
-            lease = _kept_lease(link)
-            if lease is not None:
-                # Also if all is as it was by now: meanwhile somebody may have come in.  But the event may be old, and
-                # the index another interface's: it has to be the same lease, and no two have the same alias.
+            if _kept_lease(link) is not None:
+                # Judge what is there: the event may be old, and the index another interface's by now.  And it tells
+                # the owner as the user namespace of whoever caused it knows uids: nobody, in a container.
                 now = self._links.get(link.index)
-                if now is not None and now.alias == link.alias:
-                    self._delete(now, lease)
+                if now is not None:
+                    self._judge(now)
 
     def _judge_all(self) -> None:
         for link in self._links.dump():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.lease import Lease, parse_alias
+from qbhelper.lease import parse_alias
 from tests.support import broker, world
 from tests.support.guest import Guest, Nic
 
@@ -55,10 +55,10 @@ def broker_by_hand(br0: str) -> Iterator[broker.Broker]:
         broker.SOCKET.unlink()
 
 
-def leases() -> set[Lease]:
+def leases() -> set[bytes]:
     """The leases that the ports of br0 carry."""
     aliases = (Path("/sys/class/net", port, "ifalias").read_bytes() for port in world.ports("br0"))
-    return {lease for lease in (parse_alias(alias.rstrip(b"\n")) for alias in aliases) if lease}
+    return {lease.alias() for lease in (parse_alias(alias.rstrip(b"\n")) for alias in aliases) if lease}
 
 
 def test_guests_keep_their_network(broker_by_hand: broker.Broker) -> None:
