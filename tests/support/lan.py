@@ -158,6 +158,7 @@ def describe(bridge: str) -> Bridge:
 @contextmanager
 def port_on(bridge: str, settings: PortSettings = PLAIN, *, vnet: bool = False) -> Iterator[Port]:
     """A port with these settings: made as grant() makes it, step by step.  What `shape` raises is not caught."""
+    tap._last_numbers.clear()  # as for the first port of a process: the lowest free name
     made = tap.create(vnet_header=vnet)
     try:
         name, on = made.name.decode(), describe(bridge)
