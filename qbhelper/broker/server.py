@@ -231,7 +231,9 @@ class Server:
             reply = Reply(code_of(error), 0, b"", str(error))
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
             reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}; nothing was granted")
-            self._journal.write(Priority.WARNING, f"internal error: {error!r}", EVENT="error")
+            self._journal.write(
+                Priority.WARNING, f"internal error: {error!r}", EVENT="error", UID=connection.peer.caller.uid
+            )
         try:
             if not send(connection.socket, reply, port.tap.fds if port else ()) and port:
                 reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")

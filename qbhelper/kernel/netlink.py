@@ -126,9 +126,9 @@ class Links:
                 continue  # the rest of an answer that somebody stopped waiting for
             if needles and flags & NLM_F_DUMP_INTR:
                 problem = errno.EINTR
-            if kind == NLMSG_ERROR:
+            if kind in (NLMSG_ERROR, NLMSG_DONE):  # the second ends a dump, and may tell of an error, too
                 problem = problem or error_in(payload)
-            elif kind != NLMSG_DONE:
+            else:
                 if not needles or any(needle in payload for needle in needles):
                     links.append(parse_link(payload, gone=False))
                 if is_dump:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 TUN_DEVICE = "/dev/net/tun"
 NAME_TEMPLATE = b"tap%d"
-"""The kernel puts in the lowest free number."""
 
 IFF_TAP = 0x0002
 IFF_MULTI_QUEUE = 0x0100

@@ -83,7 +83,7 @@ class PortSettings:
         )
 
     def interface_name(self, uid: int) -> bytes | None:
-        """Return the name to ask the kernel for, in which it puts the first free number for `%d`; None: the default.
+        """Return the name to ask the kernel for, in which a free number takes the place of `%d`; None: the default.
 
         Raises ValueError if no name with this uid has room in an interface's name.
         """

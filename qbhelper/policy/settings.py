@@ -140,7 +140,7 @@ SETTINGS = (
         None,
         "`tap%d`",
         '"vm%d"',
-        "The interface's name: `%d` becomes the first free number, `{uid}` the caller's uid. Without `%d` the rule "
+        "The interface's name: `%d` becomes a free number, `{uid}` the caller's uid. Without `%d` the rule "
         "must not give more than one port of that name: `max_ports_total = 1`, or `{uid}` and `max_ports = 1`.",
     ),
     Setting(

@@ -79,7 +79,7 @@ def test_more_queues_than_the_rule_has_are_refused() -> None:
 @pytest.mark.parametrize(("name", "expected"), [("vm%d", "vm"), ("u{uid}-%d", f"u{PLAIN_UID}-")])
 @pytest.mark.parametrize("counted", [False, True])
 def test_a_port_is_named_as_the_rule_says(name: str, expected: str, counted: bool) -> None:
-    """The kernel puts in the first free number, also where ports are counted; the reply has the name."""
+    """A free number is put in, also where ports are counted; the reply has the name."""
     limit = ["max_ports = 2"] if counted else []
     with served(f'name = "{name}"', *limit), broker.ask() as first, broker.ask() as second:
         assert (first.name, second.name) == (f"{expected}0", f"{expected}1")
