@@ -182,9 +182,11 @@ def lan(bridge: str = "br0", *, filters_vlans: bool = False, uplink: Sequence[st
         # New interfaces say nothing by themselves.
         world.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
         undo.callback(world.run, "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=0")
-        undo.enter_context(world.bridge(bridge))
-        # No queries of its own among what is seen.
+        undo.enter_context(world.bridge(bridge, up=False))
+        # Nothing of its own among what is seen: neither queries, nor reports, seconds later, of the group of the
+        # snoopers, which it would join when it is set up.
         world.run("ip", "link", "set", bridge, "type", "bridge", "mcast_snooping", "0")
+        world.run("ip", "link", "set", bridge, "up")
         world.run("ip", "link", "add", "uplink", "type", "veth", "peer", "name", "far")
         undo.callback(world.run, "ip", "link", "del", "uplink")
         world.run("ip", "link", "set", "uplink", "master", bridge)
