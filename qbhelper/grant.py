@@ -43,7 +43,7 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
     """
     bridge, decision = _decide(request, caller, policy, network)
     terms = decision.terms
-    lease = Lease.begin(caller.uid, caller.pid, terms.rule)
+    lease = Lease.begin(caller.uid, caller.pid, request.queues, terms.rule)
     name = _name_for(caller, decision)
     # By a virtio-net header the guest has the kernel write a checksum anywhere into its frame, and cut it to pieces:
     # after the frame was looked at.

@@ -19,26 +19,30 @@ class Lease:
     """A port that was granted.
 
     identity: 16 hexadecimal digits, never used twice; uid and pid: of the caller; since: seconds since 1970;
-    rule: the identity of the policy's rule that granted it, 8 hexadecimal digits, None for an access list.
+    queues: at least 1; rule: the identity of the policy's rule that granted it, 8 hexadecimal digits, None for an
+    access list.
     """
 
-    __slots__ = ("identity", "pid", "rule", "since", "uid")
+    __slots__ = ("identity", "pid", "queues", "rule", "since", "uid")
 
-    def __init__(self, identity: str, uid: int, pid: int, since: int, rule: str | None = None) -> None:
+    def __init__(self, identity: str, uid: int, pid: int, since: int, queues: int, rule: str | None) -> None:
         self.identity: Final = identity
         self.uid: Final = uid
         self.pid: Final = pid
         self.since: Final = since
+        self.queues: Final = queues
         self.rule: Final = rule
 
     @classmethod
-    def begin(cls, uid: int, pid: int, rule: str | None) -> "Lease":
+    def begin(cls, uid: int, pid: int, queues: int, rule: str | None) -> "Lease":
         """Return a lease that begins now."""
-        return cls(os.urandom(8).hex(), uid, pid, int(time.time()), rule)
+        return cls(os.urandom(8).hex(), uid, pid, int(time.time()), queues, rule)
 
     def alias(self) -> bytes:
         """Return the lease as the alias of its interface."""
         text = f"qbhelper lease={self.identity} uid={self.uid} pid={self.pid} since={self.since}"
+        if self.queues > 1:
+            text += f" queues={self.queues}"
         if self.rule is not None:
             text += f" rule={self.rule}"
         return text.encode()
@@ -48,7 +52,14 @@ def parse_alias(alias: bytes) -> Lease | None:
     """Return the lease that an alias tells of; None if it is no alias of ours, whole and exact."""
     try:
         words = dict(word.split("=") for word in alias.decode("ascii").split(" ")[1:])
-        lease = Lease(words["lease"], int(words["uid"]), int(words["pid"]), int(words["since"]), words.get("rule"))
+        lease = Lease(
+            words["lease"],
+            int(words["uid"]),
+            int(words["pid"]),
+            int(words["since"]),
+            int(words.get("queues", "1")),
+            words.get("rule"),
+        )
     except (KeyError, ValueError):
         return None
     is_whole = (
@@ -57,6 +68,7 @@ def parse_alias(alias: bytes) -> Lease | None:
         and 0 <= lease.uid < 1 << 32
         and 0 <= lease.pid < 1 << 32
         and 0 <= lease.since < 10**12
+        and lease.queues >= 1
     )
     return lease if is_whole and lease.alias() == alias else None
 

@@ -2,16 +2,18 @@
 """Keeps leases honest, from what the kernel says of the interfaces themselves.
 
 Whoever holds a TAP's fd may set it persistent or give it another owner or group, without any privilege, and so
-keep the port after the lease.  The kernel announces it; such a TAP is deleted at once.
+keep the port after the lease, or open more queues of it; or give it the MAC of another guest, whose place in the
+bridge's database it then takes.  The kernel announces it; such a TAP is deleted at once.
 """
 
 import errno
 
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.errors import printable
-from qbhelper.kernel.message import Link, tap_of
-from qbhelper.kernel.netlink import LinkEvents, Links
-from qbhelper.lease import ALIAS_START, Lease, parse_alias
+from qbhelper.kernel.announcements import Announcements
+from qbhelper.kernel.message import BRIDGE_PORT_MAC_START, Link
+from qbhelper.kernel.netlink import Links
+from qbhelper.lease import Lease, parse_alias
 
 _OWNER = 0
 """The uid that kernel/tap.py gives every TAP to."""
@@ -24,8 +26,7 @@ class Leases:
         """Take over from the broker before: its leases go on, what was kept against the rules is removed."""
         self._journal = journal
         self._links = Links()
-        untampered = (tap_of(_OWNER, vnet_header=True), tap_of(_OWNER, vnet_header=False))
-        self.events = LinkEvents(ALIAS_START, boring=untampered)  # before the dump, so that nothing falls between
+        self.events = Announcements()  # before the dump, so that nothing falls between
         self._judge_all()
 
     def any(self) -> bool:
@@ -34,28 +35,28 @@ class Leases:
 
     def handle_events(self) -> None:
         """Read the waiting link events, and end the leases that were tampered with."""
-        links = self.events.read()
-        if links is None:
+        suspects = self.events.read()
+        if suspects is None:
             self._judge_all()
             return
-        for link in links:
-            if _kept_lease(link) is not None:
-                # Judge what is there: the event may be old, and the index another interface's by now.  And it tells
-                # the owner as the user namespace of whoever caused it knows uids: nobody, in a container.
-                now = self._links.get(link.index)
-                if now is not None:
-                    self._judge(now)
+        for index in suspects:
+            # Judge what is there: the announcement may be old, and the index another interface's by now.  And it tells
+            # the owner as the user namespace of whoever caused it knows uids: nobody, or root, in a container.
+            link = self._links.get(index)
+            if link is not None:
+                self._judge(link)
 
     def _judge_all(self) -> None:
         for link in self._links.dump():
             self._judge(link)
 
     def _judge(self, link: Link) -> None:
-        lease = _kept_lease(link)
-        if lease is not None:
-            self._delete(link, lease)
+        lease = parse_alias(link.alias) if link.kind == b"tun" else None
+        trick = _trick_of(link, lease) if lease else None
+        if lease and trick:
+            self._delete(link, lease, trick)
 
-    def _delete(self, link: Link, lease: Lease) -> None:
+    def _delete(self, link: Link, lease: Lease, trick: str) -> None:
         try:
             self._links.delete(link.index)
         except OSError as error:
@@ -63,7 +64,7 @@ class Leases:
                 raise
         self._journal.write(
             Priority.WARNING,
-            f"port {printable(link.name)} of uid {lease.uid} deleted: its holder set it persistent or gave it away",
+            f"port {printable(link.name)} of uid {lease.uid} deleted: its holder {trick}",
             EVENT="deleted",
             LEASE=lease.identity,
             UID=lease.uid,
@@ -72,9 +73,14 @@ class Leases:
         )
 
 
-def _kept_lease(link: Link) -> Lease | None:
-    """Return the lease of ours that was made to outlive its holder, if that is what a link is."""
-    if link.gone or link.kind != b"tun":
-        return None
-    is_kept = link.persistent or link.owner != _OWNER or link.group is not None
-    return parse_alias(link.alias) if is_kept else None
+def _trick_of(link: Link, lease: Lease) -> str | None:
+    """Return what the holder has done to a TAP that it is not as it was made, if it is not."""
+    if link.persistent:
+        return "set it persistent"
+    if link.owner != _OWNER or link.group is not None:
+        return "gave it away"
+    if link.queues > lease.queues:
+        return f"opened more queues than the {lease.queues} that were granted"
+    if not link.address.startswith(BRIDGE_PORT_MAC_START):
+        return f"changed its MAC to {link.address.hex(':')}"
+    return None

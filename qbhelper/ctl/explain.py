@@ -142,7 +142,7 @@ def _taken(caller: "Caller", decision: Decision, network: Network) -> tuple[int,
     """Return how many ports of the rule the caller and all have now; None if it does not count them, or none can."""
     if not decision.terms.is_counted:
         return None
-    lease = Lease.begin(caller.uid, 0, decision.terms.rule)
+    lease = Lease.begin(caller.uid, 0, 1, decision.terms.rule)
     links = None
     with suppress(Busy, KernelError):
         links = network.ports(quota.needles(lease))

@@ -10,12 +10,17 @@ import os
 
 from qbhelper.errors import Busy, KernelError, NoSuchBridge, printable, reason
 from qbhelper.kernel.message import (
+    AF_INET6,
+    BRIDGE_PORT_MAC_START,
     IFF_UP,
     IFLA_ADDRESS,
+    IFLA_AF_SPEC,
     IFLA_IFALIAS,
     IFLA_IFNAME,
+    IFLA_INET6_ADDR_GEN_MODE,
     IFLA_MASTER,
     IFLA_MTU,
+    IN6_ADDR_GEN_MODE_NONE,
     Link,
     attribute,
     by_name,
@@ -27,8 +32,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-_HIGH_FIRST_BYTE = b"\xfe"
-"""A bridge takes the lowest MAC of its ports for its own; with fe: first it does not take the TAP's."""
+
+_NO_IPV6_ADDRESS = attribute(
+    IFLA_AF_SPEC, attribute(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE))
+)
 
 
 class Bridge:
@@ -80,11 +87,14 @@ class Network:
         """
         start = by_name(tap)
         try:
+            # The MTU before the bridge, which follows its smallest port.
             # One exchange, yet two messages: older kernels would set it up before it is on its bridge, and the TAP
             # would hold frames of the host's own when its guest begins to read.  The alias comes last: to announce
             # what happens to TAPs that have one, and to look at that, takes the broker time.
-            return self._links.set_and_get(
-                start, start + _port_of(bridge, bridge.mtu), by_name(tap, attribute(IFLA_IFALIAS, alias), flags=IFF_UP)
+            return self._set_and_get(
+                start,
+                start + _mtu(bridge.mtu) + _address() + _master(bridge),
+                by_name(tap, attribute(IFLA_IFALIAS, alias), flags=IFF_UP),
             )
         except OSError as error:
             self._explain(start, tap, bridge, bridge.mtu)
@@ -93,9 +103,23 @@ class Network:
     def label(self, tap: bytes, alias: bytes) -> Link:
         """Label `tap` with `alias` (at most 255 bytes), and return what it is like.  Raises KernelError."""
         try:
-            return self._links.set_and_get(by_name(tap), by_name(tap, attribute(IFLA_IFALIAS, alias)))
+            # With the MAC: who watches what has an alias of ours wants to see no other.
+            return self._set_and_get(by_name(tap), by_name(tap, _address(), attribute(IFLA_IFALIAS, alias)))
         except OSError as error:
-            raise KernelError(f"failed to set the alias of `{printable(tap)}': {reason(error)}") from error
+            raise KernelError(f"failed to set MAC address and alias of `{printable(tap)}': {reason(error)}") from error
+
+    def _set_and_get(self, start: bytes, first: bytes, *more: bytes) -> Link:
+        """Set what is in `first`, have the host take no IPv6 address on the TAP, set the rest; return what it is like.
+
+        An address there is of no use, as what comes in is the bridge's; and the guest would hear of it.
+        """
+        try:
+            return self._links.set_and_get(start, first + _NO_IPV6_ADDRESS, *more)
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:
+                raise
+        # No IPv6 at all: not in this kernel, or its frames would not fit into the MTU (IPV6_MIN_MTU in linux/ipv6.h).
+        return self._links.set_and_get(start, first, *more)
 
     def ports(self, needles: tuple[bytes, ...]) -> list[Link]:
         """Return the TAPs in whose description one of `needles` stands.  Raises Busy and KernelError."""
@@ -120,7 +144,7 @@ class Network:
         """Make `tap` a port of `bridge` as `attach` does, with an MTU (bytes) of its own, but leave it down."""
         start = ifinfo(tap.index)
         try:
-            self._links.set(start + _port_of(bridge, mtu))
+            self._links.set(start + _mtu(mtu) + _master(bridge))
         except OSError as error:
             self._explain(start, tap.name, bridge, mtu)
             raise _failed_to_add(tap.name, bridge, error) from error
@@ -152,17 +176,12 @@ class Network:
             raise _failed_to_add(tap, bridge, error) from error
 
 
-def _port_of(bridge: Bridge, mtu: int) -> bytes:
-    """Return the attributes of a port.  The MTU is before the bridge, which follows its smallest port."""
-    return _mtu(mtu) + _address() + _master(bridge)
-
-
 def _mtu(mtu: int) -> bytes:
     return attribute(IFLA_MTU, mtu)
 
 
 def _address() -> bytes:
-    return attribute(IFLA_ADDRESS, _HIGH_FIRST_BYTE + os.urandom(5))
+    return attribute(IFLA_ADDRESS, BRIDGE_PORT_MAC_START + os.urandom(5))
 
 
 def _master(bridge: Bridge) -> bytes:

@@ -29,15 +29,24 @@ IFLA_MTU = 4
 IFLA_MASTER = 10
 IFLA_LINKINFO = 18
 IFLA_IFALIAS = 20
+IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
 RTEXT_FILTER_SKIP_STATS = 0x8
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_TUN_OWNER = 1
 IFLA_TUN_GROUP = 2
-IFLA_TUN_PI = 4
-IFLA_TUN_VNET_HDR = 5
 IFLA_TUN_PERSIST = 6
+IFLA_TUN_MULTI_QUEUE = 7
+IFLA_TUN_NUM_QUEUES = 8
+IFLA_TUN_NUM_DISABLED_QUEUES = 9
+
+AF_INET6 = 10
+IFLA_INET6_ADDR_GEN_MODE = 8
+IN6_ADDR_GEN_MODE_NONE = b"\1"
+
+BRIDGE_PORT_MAC_START = b"\xfe"
+"""A bridge takes the lowest MAC of its ports for its own; with fe: first it does not take the TAP's."""
 
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
@@ -54,10 +63,23 @@ class Link:
 
     index; name; alias, empty if none; master: index of its bridge, 0 if none; kind, as `tun` or `bridge`;
     mtu (bytes); up: whether it was set up; owner, group: uid and gid that a TAP was given to, None if none;
-    persistent; gone: the message says it is no more.
+    persistent; address: its MAC; queues: of a TAP, attached or not.
     """
 
-    __slots__ = ("alias", "gone", "group", "index", "kind", "master", "mtu", "name", "owner", "persistent", "up")
+    __slots__ = (
+        "address",
+        "alias",
+        "group",
+        "index",
+        "kind",
+        "master",
+        "mtu",
+        "name",
+        "owner",
+        "persistent",
+        "queues",
+        "up",
+    )
 
     def __init__(
         self,
@@ -72,7 +94,8 @@ class Link:
         owner: int | None,
         group: int | None,
         persistent: bool,
-        gone: bool,
+        address: bytes,
+        queues: int,
     ) -> None:
         self.index: Final = index
         self.name: Final = name
@@ -84,20 +107,8 @@ class Link:
         self.owner: Final = owner
         self.group: Final = group
         self.persistent: Final = persistent
-        self.gone: Final = gone
-
-
-def tap_of(owner: int, *, vnet_header: bool) -> bytes:
-    """Return what stands in every announcement of a TAP of `owner`'s, of no group's and not persistent.
-
-    As tun_fill_info() in drivers/net/tun.c puts it down; longer than anything that a holder could write there.
-    """
-    return (
-        attribute(IFLA_TUN_OWNER, owner)
-        + attribute(IFLA_TUN_PI, b"\0")
-        + attribute(IFLA_TUN_VNET_HDR, bytes([vnet_header]))
-        + attribute(IFLA_TUN_PERSIST, b"\0")
-    )
+        self.address: Final = address
+        self.queues: Final = queues
 
 
 def attribute(kind: int, value: bytes | int) -> bytes:
@@ -159,15 +170,15 @@ def _attributes(data: bytes, start: int = 0) -> "dict[int, bytes]":
     return found
 
 
-def parse_link(payload: bytes, *, gone: bool) -> Link:
+def parse_link(payload: bytes) -> Link:
     """Return the interface that a message describes.  Raises OSError (EBADMSG) for half a message."""
     try:
-        return _unpack_link(payload, gone=gone)
+        return _unpack_link(payload)
     except struct.error as error:
         raise OSError(errno.EBADMSG, HALF) from error
 
 
-def _unpack_link(payload: bytes, *, gone: bool) -> Link:
+def _unpack_link(payload: bytes) -> Link:
     index, flags = _IFINFO.unpack_from(payload)[2:4]
     attributes = _attributes(payload, _IFINFO.size)
     about = _attributes(attributes.get(IFLA_LINKINFO, b""))
@@ -185,7 +196,9 @@ def _unpack_link(payload: bytes, *, gone: bool) -> Link:
         owner=None if owner is None else _number(owner),
         group=None if group is None else _number(group),
         persistent=tun.get(IFLA_TUN_PERSIST, b"\0") != b"\0",
-        gone=gone,
+        address=attributes.get(IFLA_ADDRESS, b""),
+        queues=sum(_number(tun.get(kind, bytes(4))) for kind in (IFLA_TUN_NUM_QUEUES, IFLA_TUN_NUM_DISABLED_QUEUES))
+        or 1,
     )
 
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The few rtnetlink requests that every port needs, and the kernel's announcements (rtnetlink(7)).
+"""The few rtnetlink requests that every port needs (rtnetlink(7)).
 
-Settings of a port are asked for in exchange.py.  Here every request counts: QEMU waits for them, and for each port
-some seven events come in.
+Settings of a port are asked for in exchange.py.  Here every request counts: QEMU waits for them.
 """
 
 import errno
 import os
-from _socket import AF_NETLINK, MSG_DONTWAIT, SO_RCVBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET
+from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket  # noqa: N812
 
 from qbhelper.kernel.message import (
@@ -20,7 +19,6 @@ from qbhelper.kernel.message import (
     NO_STATISTICS,
     RTM_DELLINK,
     RTM_GETLINK,
-    RTM_NEWLINK,
     RTM_SETLINK,
     Link,
     by_name,
@@ -37,15 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NETLINK_ROUTE = 0
-RTMGRP_LINK = 1
-SO_RCVBUFFORCE = 33
 
 _RECEIVE = 1 << 18
 """Bytes; larger than any single read of a dump that the kernel makes."""
-_EVENT_BUFFER = 8 << 20
-"""Bytes of link events that may wait while we make ports."""
-EVENTS_AT_ONCE = 64
-"""Read in one go: whoever holds a TAP can change its MAC faster than we read of it, for ever."""
 
 
 class Links:
@@ -130,7 +122,7 @@ class Links:
                 problem = problem or error_in(payload)
             else:
                 if not needles or any(needle in payload for needle in needles):
-                    links.append(parse_link(payload, gone=False))
+                    links.append(parse_link(payload))
                 if is_dump:
                     continue
             if number == last:
@@ -145,56 +137,3 @@ class Links:
             if not data:
                 raise OSError(errno.EBADMSG, HALF)
             yield from messages(data)
-
-
-class LinkEvents:
-    """The kernel's announcements of changes to interfaces (RTNLGRP_LINK).
-
-    `needle`: bytes without which an announcement is of no interest; `boring`: bytes with any of which it is of
-    none.  Most are boring, and looking for bytes takes a hundredth of decoding.
-    """
-
-    __slots__ = ("_boring", "_buffer", "_needle", "_socket")
-
-    def __init__(self, needle: bytes, boring: tuple[bytes, ...] = ()) -> None:
-        self._buffer = memoryview(bytearray(_RECEIVE))
-        self._needle = needle
-        self._boring = boring
-        self._socket = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)
-        try:
-            self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, _EVENT_BUFFER)
-        except PermissionError:
-            # In a user namespace, as in a system container, CAP_NET_ADMIN is not enough for more than rmem_max.
-            # Events that then are lost are announced as lost.
-            self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, _EVENT_BUFFER)
-        self._socket.bind((0, RTMGRP_LINK))
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """The fd to wait on until there is something to read."""
-        return self._socket.fileno()
-
-    def read(self) -> "list[Link] | None":
-        """Return what was announced since the last time, as far as it is read in one go.
-
-        None if so much was announced that some was lost (ENOBUFS).
-        """
-        links: list[Link] = []
-        for _ in range(EVENTS_AT_ONCE):
-            try:
-                data = bytes(self._buffer[: self._socket.recv_into(self._buffer, 0, MSG_DONTWAIT)])
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:
-                    return None
-                raise
-            if self._needle not in data or any(bytes_ in data for bytes_ in self._boring):
-                continue
-            for kind, _, _, payload in messages(data):
-                if kind in (RTM_NEWLINK, RTM_DELLINK):
-                    links.append(parse_link(payload, gone=kind == RTM_DELLINK))
-        return links

@@ -9,10 +9,10 @@ import errno
 import struct
 
 from qbhelper.errors import KernelError, UnsupportedError, printable, reason
-from qbhelper.kernel import bridge_port
+from qbhelper.kernel import bpf, bridge_port
 from qbhelper.kernel.bridge_port import ISOLATED, LEARNING, LOCKED, UNICAST_FLOOD, MacTaken
 from qbhelper.kernel.exchange import Exchange, Refused, require_same
-from qbhelper.kernel.sieve import bpf, ethernet
+from qbhelper.kernel.sieve import ethernet
 from qbhelper.kernel.traffic import Ingress, limit_to_guest
 
 TYPE_CHECKING = False

@@ -5,6 +5,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.kernel.netlink import EVENTS_AT_ONCE, LinkEvents
+from qbhelper.kernel import announcements
+from qbhelper.kernel.announcements import Announcements
 from qbhelper.kernel.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, TUNSETIFF, TUNSETOWNER
 from qbhelper.wire import Code
 from tests.support import broker, world
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.needs_root
 
 TUNSETPERSIST = 0x400454CB
 TUNSETGROUP = 0x400454CE
+SIOCSIFHWADDR = 0x8924
 IFF_MULTI_QUEUE = 0x0100
 ALIAS = "qbhelper lease=0123456789abcdef uid=61234 pid=1 since=1700000000"
 LOOKALIKES = (
@@ -182,15 +185,77 @@ def test_a_reload_that_nobody_waits_for_leaves_no_lease_unwatched(either: Broker
         assert broker.await_links(lambda: answer.name not in world.interfaces())
 
 
-def test_events_are_read_in_portions(br0: str) -> None:
-    """Who can make events faster than they are read keeps the broker from nothing else: each read has an end."""
-    batch = "".join(f"link set {br0} alias needle{number}\n" for number in range(3 * EVENTS_AT_ONCE))
-    with closing(LinkEvents(b"needle")) as events:
+@pytest.fixture
+def leased(br0: str) -> Iterator[str]:
+    """A TAP with a lease, as the broker makes them but for its being persistent."""
+    world.run("ip", "tuntap", "add", "dev", "mine", "mode", "tap", "user", "0", "multi_queue")
+    world.run("ip", "link", "set", "mine", "address", "fe:00:00:00:00:01", "alias", ALIAS)
+    yield "mine"
+    world.run("ip", "link", "del", "mine")
+
+
+def test_announcements_are_read_in_portions(leased: str) -> None:
+    """Who can make them faster than they are read keeps the broker from nothing else: each read has an end."""
+    batch = "".join(f"link set {leased} mtu {1000 + number}\n" for number in range(3 * announcements.AT_ONCE))
+    with closing(Announcements()) as events:
         subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
-        for portion in range(3):
-            links = events.read()
-            assert links is not None
-            assert [link.alias for link in links] == [
-                f"needle{portion * EVENTS_AT_ONCE + number}".encode() for number in range(EVENTS_AT_ONCE)
-            ]
-        assert events.read() == []
+        portions = []
+        while suspects := events.read():
+            assert suspects == {socket.if_nametoindex(leased)}
+            portions.append(suspects)
+        assert len(portions) >= 3
+
+
+def test_what_is_as_it_should_be_wakes_nobody(daemon: Broker, br0: str) -> None:
+    """Ports come, change in what their holders may change, and go, and the kernel keeps all of it from the broker."""
+    with closing(Announcements()) as events:
+        with broker.ask() as answer, broker.ask(vnet=False) as other:
+            for port in (answer, other):
+                world.run("ip", "link", "set", port.name, "address", "fe:00:00:00:00:02", "txqueuelen", "77")
+            world.run("ip", "link", "set", br0, "alias", "of somebody")
+        assert broker.no_tap_is_left()
+        assert events.read() == set()
+        # So it says something:
+        with broker.ask() as answer:
+            world.run("ip", "link", "set", answer.name, "address", "02:00:00:00:00:02")
+            assert broker.await_links(lambda: answer.name not in world.interfaces())
+        assert events.read() != set()
+
+
+def change_mac(answer: Answer, mac: str) -> None:
+    """Set the MAC of the TAP, as whoever holds the fd can (tun(4) calls it the address of the guest's end)."""
+    request = struct.pack("16sH14s", b"", 1, bytes.fromhex(mac.replace(":", "")))  # struct ifreq; 1: ARPHRD_ETHER
+    with broker.acting_as(PLAIN_UID):
+        fcntl.ioctl(answer.fds[0], SIOCSIFHWADDR, request)
+
+
+def test_a_holder_who_takes_the_mac_of_another_guest_loses_the_port(either: Broker, br0: str) -> None:
+    """A bridge believes its ports' own addresses before all else: what is sent to the guest would end at the host."""
+    with broker.ask() as honest, broker.ask() as answer:
+        name = answer.name
+        change_mac(honest, "fe:12:34:56:78:9a")  # as good as the one that it had
+        change_mac(answer, "52:54:00:12:34:56")
+        assert broker.await_links(lambda: name not in world.interfaces())
+        assert world.ports(br0) == {honest.name}
+        broker.ask().close()  # it is answered when what was done before is in the log
+        assert (
+            f"port {name} of uid {PLAIN_UID} deleted: its holder changed its MAC to 52:54:00:12:34:56" in either.log()
+        )
+
+
+def test_a_holder_who_opens_more_queues_than_granted_loses_the_port(either: Broker, br0: str) -> None:
+    """Also if the TAP was given away for that, and taken back before the broker looked."""
+    with world.rule("queues = 2"), broker.ask(queues=2) as honest, broker.ask(queues=2) as answer:
+        honest_name, name = honest.reply.interface.decode(), answer.reply.interface.decode()
+        worker = either.latest_worker()
+        os.kill(worker, signal.SIGSTOP)
+        do(answer, TUNSETOWNER, PLAIN_UID)
+        with broker.acting_as(PLAIN_UID), open("/dev/net/tun", "r+b", buffering=0) as tun:
+            flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE
+            fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", answer.reply.interface, flags))
+            fcntl.ioctl(tun, TUNSETOWNER, 0)
+            os.kill(worker, signal.SIGCONT)
+            assert broker.await_links(lambda: name not in world.interfaces())
+        assert world.ports(br0) == {honest_name}
+        broker.ask().close()
+        assert f"port {name} of uid {PLAIN_UID} deleted: its holder opened more queues than the 2" in either.log()

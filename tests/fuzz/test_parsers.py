@@ -20,7 +20,7 @@ from qbhelper.request import IFNAMSIZ, Request
 
 QUESTION = wire.pack_question(wire.Question(wire.Verb.GRANT, Request(b"br0", True)))
 REPLY = wire.pack_reply(wire.Reply(wire.Code.NOT_ALLOWED, 0, b"", "no"))
-ALIAS = Lease("0123456789abcdef", 61234, 1, 1700000000).alias()
+ALIAS = Lease("0123456789abcdef", 61234, 1, 1700000000, 1, None).alias()
 
 
 def mutations(whole: bytes) -> st.SearchStrategy[bytes]:
@@ -164,14 +164,14 @@ def test_a_netlink_message_is_understood_or_an_error(data: bytes) -> None:
     """No message makes the parser loop, read behind its end, or raise anything but OSError and struct.error."""
     with suppress(OSError, struct.error):
         for _, _, _, payload in message.messages(data):
-            link = message.parse_link(payload, gone=False)
+            link = message.parse_link(payload)
             assert isinstance(link.alias, bytes)
 
 
 def test_a_whole_netlink_message_is_understood() -> None:
     """The message that the others are made from is a TAP with a lease."""
     ((kind, _, sequence, payload),) = message.messages(MESSAGE)
-    link = message.parse_link(payload, gone=False)
+    link = message.parse_link(payload)
     assert (kind, sequence) == (message.RTM_NEWLINK, 1)
     assert (link.name, link.kind, link.alias, link.master) == (b"tap0", b"tun", ALIAS, 2)
     assert (link.owner, link.group, link.persistent) == (0, None, True)

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from qbhelper.errors import KernelError
-from qbhelper.kernel.sieve import bpf
+from qbhelper.kernel import bpf
 from qbhelper.kernel.traffic import RETURN_ALL
 from qbhelper.policy.port import PortSettings
 from tests.support import frames, full_kernel, lan, left, sieve_runner, wiles, world

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -107,8 +108,11 @@ def links() -> dict[str, dict[str, object]]:
 
 
 def interfaces() -> frozenset[str]:
-    """The interface names of this network namespace.  Needs no process, so it is cheap."""
-    return frozenset(os.listdir("/sys/class/net"))
+    """The interface names of this network namespace.  Needs no process, so it is cheap.
+
+    Not from sysfs: an interface is there for some time after the kernel has announced that it is gone.
+    """
+    return frozenset(name for _, name in socket.if_nameindex())
 
 
 def ports(bridge: str) -> frozenset[str]:

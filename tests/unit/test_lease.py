@@ -5,7 +5,7 @@ import pytest
 
 from qbhelper.lease import ALIAS_START, Lease, parse_alias
 
-LEASE = Lease("0123456789abcdef", 61234, 77, 1700000000)
+LEASE = Lease("0123456789abcdef", 61234, 77, 1700000000, 1, None)
 ALIAS = b"qbhelper lease=0123456789abcdef uid=61234 pid=77 since=1700000000"
 
 
@@ -15,7 +15,9 @@ def test_a_lease_is_written_as_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "lease", [LEASE, Lease("f" * 16, 0, 0, 0), Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, "0badcafe")], ids=str
+    "lease",
+    [LEASE, Lease("f" * 16, 0, 0, 0, 8, None), Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 3, "0badcafe")],
+    ids=str,
 )
 def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
     """Also that of root, of a caller whose pid is not known, and the last of uids."""
@@ -50,6 +52,11 @@ def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
         ALIAS.replace(b"uid=61234", b"uid=\xd9\xa1"),
         ALIAS.replace(b" pid=77", b""),
         ALIAS.replace(b" ", b"  "),
+        ALIAS + b" queues=0",
+        ALIAS + b" queues=1",
+        ALIAS + b" queues=-2",
+        ALIAS + b" queues=02",
+        ALIAS + b" rule=0badcafe queues=2",
         ALIAS + b" rule=",
         ALIAS + b" rule=0badcaf",
         ALIAS + b" rule=0BADCAFE",

@@ -53,7 +53,8 @@ def port(*, master: int, up: bool) -> Link:
         owner=0,
         group=None,
         persistent=False,
-        gone=False,
+        address=b"\xfe\0\0\0\0\1",
+        queues=1,
     )
 
 

@@ -12,7 +12,7 @@ from qbhelper.lease import Lease
 from qbhelper.policy.decision import Decision, Place
 from qbhelper.policy.port import Terms
 
-LEASE = Lease("0123456789abcdef", 61234, 77, 1700000000, "0badcafe")
+LEASE = Lease("0123456789abcdef", 61234, 77, 1700000000, 1, "0badcafe")
 
 
 def tap(index: int, name: bytes) -> Link:
@@ -28,7 +28,8 @@ def tap(index: int, name: bytes) -> Link:
         owner=0,
         group=None,
         persistent=False,
-        gone=False,
+        address=b"\xfe\0\0\0\0\1",
+        queues=1,
     )
 
 

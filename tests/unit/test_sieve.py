@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qbhelper.kernel.sieve import bpf
+from qbhelper.kernel import bpf
 from tests.support import any_frames, sieve_runner, wiles
 from tests.support import frames as f
 from tests.support.may_pass import Sieve, may_pass

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program's part for who a guest says that it is in IPv6: source, neighbour discovery, routers (RFC 4861, 4862)."""
 
-from qbhelper.kernel.sieve.bpf import Program
+from qbhelper.kernel.bpf import Program
 from qbhelper.kernel.sieve.rules import (
     ACCEPT,
     DROP,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program from the frame's first byte to what it carries: MAC addresses, BPDUs, VLAN tags, 802.2."""
 
+from qbhelper.kernel.bpf import VLAN_PROTOCOL, VLAN_TAG_PRESENT, Program
 from qbhelper.kernel.sieve import ipv4, ipv6
-from qbhelper.kernel.sieve.bpf import VLAN_PROTOCOL, VLAN_TAG_PRESENT, Program
 from qbhelper.kernel.sieve.rules import ACCEPT, DROP, ETHER_TYPE, PAYLOAD, SOURCE, TAGS, Rules, if_mac_among
 
 TYPE_CHECKING = False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program's part for IPv4 and ARP (RFC 791, 826, 2131, 5227)."""
 
-from qbhelper.kernel.sieve.bpf import Program
+from qbhelper.kernel.bpf import Program
 from qbhelper.kernel.sieve.rules import ACCEPT, DROP, TAGS, UDP, UPPER, Rules, if_address_within, if_mac_among
 
 # Where these stand in a frame without inner tags, in bytes.

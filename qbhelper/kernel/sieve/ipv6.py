@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program's part for IPv6: what a packet carries, behind however many headers (RFC 8200), and DHCPv6 (RFC 8415)."""
 
+from qbhelper.kernel.bpf import Program
 from qbhelper.kernel.sieve import discovery
-from qbhelper.kernel.sieve.bpf import Program
 from qbhelper.kernel.sieve.rules import ACCEPT, DROP, END, IN_FRAGMENTS, NEXT_HEADER, UDP, UPPER, Rules
 
 # Where these stand in a frame without inner tags, in bytes; then from UPPER on, in a header and in UDP.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the parts of the program share: what is looked for, where, and how addresses are compared."""
 
-from qbhelper.kernel.sieve.bpf import Program
+from qbhelper.kernel.bpf import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

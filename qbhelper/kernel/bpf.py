@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Classic BPF: what the kernel runs on each frame (linux/filter.h, Documentation/networking/filter.rst).
+"""Classic BPF: what the kernel runs on each frame, or message (linux/filter.h, Documentation/networking/filter.rst).
 
 A machine with an accumulator A, an index register X and 16 words of memory, that can only jump forward.  A load from
 behind the end of the frame ends the program with 0.
@@ -25,6 +25,11 @@ _SIZES = {1: _BYTE, 2: _HALF, 4: _WORD}
 VLAN_TAG_PRESENT = 0xFFFFF000 + 48
 VLAN_PROTOCOL = 0xFFFFF000 + 60
 """Where `load` finds what the kernel has taken off the frame: whether it had a tag, and the tag's EtherType."""
+
+NETLINK_ATTRIBUTE = 0xFFFFF000 + 12
+NETLINK_NESTED = 0xFFFFF000 + 16
+"""What `load` can do with a netlink message: A = where there is an attribute of type X, among those that begin at A,
+or in the attribute at A; 0 if there is none."""
 
 MOST_BYTES = 4000 * 8
 """Of a program.  The kernel takes 4096 instructions (BPF_MAXINSNS), but shows no more than 32 KiB of anything."""
