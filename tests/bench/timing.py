@@ -24,6 +24,33 @@ class Ports:
             os.close(self.fds.pop())
 
 
+class Keeper:
+    """Another process, which holds the TAPs as other QEMUs would: what a helper inherits, it has to close."""
+
+    def __init__(self) -> None:
+        self._near, far = socket.socketpair()
+        self._process = os.fork()
+        if self._process == 0:
+            self._near.close()
+            while socket.recv_fds(far, 1, 1)[0]:
+                far.send(b"!")
+            os._exit(0)
+        far.close()
+
+    def take_over(self, ports: Ports) -> None:
+        """Hold all of these from now on."""
+        for fd in ports.fds:
+            socket.send_fds(self._near, [b"!"], [fd])
+            if self._near.recv(1) != b"!":
+                raise RuntimeError("the process that holds the ports has ended")
+        ports.close()
+
+    def close(self) -> None:
+        """Give all of them back, and wait until the kernel has removed them."""
+        self._near.close()
+        os.waitpid(self._process, 0)
+
+
 @dataclass(frozen=True)
 class Call:
     """A helper that was started, and our end of its socket."""
