@@ -13,23 +13,20 @@ import time
 from collections import Counter, OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from qbhelper import dialect, wire
 from qbhelper.broker import identity
 from qbhelper.broker.identity import Peer
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.leases import Leases
+from qbhelper.broker.policies import Policies
 from qbhelper.broker.replies import code_of, send
 from qbhelper.broker.snapshot import Snapshot
-from qbhelper.errors import AccessDenied, AccessListError, PolicyError, QbError, printable
+from qbhelper.errors import AccessDenied, QbError, printable
 from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
 from qbhelper.request import Caller
 from qbhelper.wire import Code, Question, Reply, Verb, WireError
-
-if TYPE_CHECKING:
-    from qbhelper.policy.decision import Verdicts
 
 SECONDS_TO_ASK = 2.0
 """From connecting to having asked.  Our own helper takes a thousandth of it."""
@@ -42,11 +39,6 @@ CONNECTIONS_MAX = 2048
 SPARE_FDS = 32
 """For TAPs, and for what nobody thought of."""
 ACCEPTS_AT_ONCE = 64
-CALLERS_REMEMBERED = 1024
-
-
-Asker = tuple[int, int, tuple[int, ...]]
-"""All that a verdict may depend on: uid, gid, groups."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,8 @@ class Server:
         self._per_uid: Counter[int] = Counter()
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd")) - SPARE_FDS
         self._connections_max = min(CONNECTIONS_MAX, max(1, room))
-        self._verdicts: OrderedDict[Asker, Verdicts | PolicyError | AccessListError] = OrderedDict()
+        self._policies = Policies(snapshot)
+        self._is_crowded = False
         self._is_outdated = False
         self._stopping = False
         self._last_activity = time.monotonic()
@@ -142,7 +135,8 @@ class Server:
                 self.stop()
 
     def _accept(self, now: float) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
+        for number in range(ACCEPTS_AT_ONCE):
+            self._is_crowded = number > 0
             if not self._is_current():
                 return
             try:
@@ -224,7 +218,7 @@ class Server:
         try:
             _check(question, connection.peer)
             port = grant(
-                question.request, connection.peer.caller, self._policy_of(connection.peer.caller), self._kernel
+                question.request, connection.peer.caller, self._policies.of(connection.peer.caller), self._kernel
             )
             reply = Reply(Code.GRANTED, len(port.tap.fds), port.name, "")
         except QbError as error:
@@ -237,29 +231,12 @@ class Server:
         try:
             if not send(connection.socket, reply, port.tap.fds if port else ()) and port:
                 reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")
+            if not self._is_crowded:
+                os.sched_yield()  # the kernel likes to wake the caller on our CPU, and QEMU waits for it, not for us
         finally:
             if port:
                 port.tap.close()
         self._log(question, connection.peer.caller, port, reply)
-
-    def _policy_of(self, caller: Caller) -> "Verdicts":
-        """Return the policy as it stands for `caller`.  Raises PolicyError or AccessListError."""
-        asker = (caller.uid, caller.gid, caller.groups)
-        found = self._verdicts.get(asker)
-        if found is None:
-            try:
-                found = self._snapshot.policy_for(caller)
-            except (PolicyError, AccessListError) as error:
-                found = error
-            self._verdicts[asker] = found
-            if len(self._verdicts) > CALLERS_REMEMBERED:
-                self._verdicts.popitem(last=False)
-        # New ones: each raise adds its frames to an error, for ever to one that is kept.
-        if isinstance(found, PolicyError):
-            raise PolicyError(found.what, found.remedy, found.problems)
-        if isinstance(found, AccessListError):
-            raise AccessListError(found.what, found.remedy)
-        return found
 
     def _log(self, question: Question, caller: Caller, port: Port | None, reply: Reply) -> None:
         bridge = printable(question.request.bridge)

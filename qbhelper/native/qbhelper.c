@@ -90,23 +90,36 @@ static void open_standard_fds(void)
 			_exit(EXIT_FAILURE);
 }
 
-static void reset_signals(void)
+static void ignore_signals(void)
 {
-	/* Ignored: Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE shall be an error to
-	 * report, not a death without a word; and our message must not stop us (stty tostop). */
+	/* Python would answer SIGINT with a traceback; a closed pipe or RLIMIT_FSIZE shall be an error to report, not a
+	 * death without a word; and our message must not stop us (stty tostop). */
 	static const int ignored[] = { SIGINT, SIGPIPE, SIGXFSZ, SIGTTOU };
-	static const char as_new[64];	/* more than struct sigaction of any kernel; SIG_DFL is 0 */
-	sigset_t none;
 
-	for (int number = 1; number < _NSIG; number++)	/* signal(2) of a C library keeps some for itself */
-		syscall(SYS_rt_sigaction, number, as_new, NULL, _NSIG / 8);	/* SIGKILL and SIGSTOP need not */
 	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
 		signal(ignored[i], SIG_IGN);
+}
+
+static void begin_to_bound_our_time(void)
+{
+	sigset_t none;
+
+	signal(SIGALRM, SIG_DFL);
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)	/* QEMU blocks SIGALRM and SIGCHLD */
 		refuse("failed to unblock signals: %s", strerror(errno));
 	/* The timer survives execve: it bounds the Python core too. */
 	alarm(SECONDS_TO_LIVE);
+}
+
+/* What the caller ignores Python would ignore, too. */
+static void reset_signals(void)
+{
+	static const char as_new[64];	/* more than struct sigaction of any kernel; SIG_DFL is 0 */
+
+	for (int number = 1; number < _NSIG; number++)	/* signal(2) of a C library keeps some for itself */
+		syscall(SYS_rt_sigaction, number, as_new, NULL, _NSIG / 8);	/* SIGKILL and SIGSTOP need not */
+	ignore_signals();
 }
 
 /* ---- what is asked ------------------------------------------------------------------------ */
@@ -327,7 +340,8 @@ static void start_python(struct request request)
 int main(int argc, char *argv[])
 {
 	open_standard_fds();
-	reset_signals();
+	ignore_signals();
+	begin_to_bound_our_time();
 	if (argc < 1)	/* then argv[1] would be the environment (CVE-2021-4034) */
 		refuse("%s (there is no program name)", USAGE);
 	struct request request = parse(argc, argv);
@@ -343,6 +357,7 @@ int main(int argc, char *argv[])
 		refuse("failed to drop privileges: PR_SET_DUMPABLE: %s", strerror(errno));
 	if (getuid() != 0)
 		check_installation();
+	reset_signals();
 	reset_limits();
 	umask(077);
 	if (chdir("/") != 0)
