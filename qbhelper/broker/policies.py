@@ -2,11 +2,14 @@
 """The policy as it stands for each caller, worked out once for all that they ask."""
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from qbhelper.broker.snapshot import Snapshot
 from qbhelper.errors import AccessListError, PolicyError
-from qbhelper.policy.decision import Verdicts
 from qbhelper.request import Caller
+
+if TYPE_CHECKING:
+    from qbhelper.policy.decision import Verdicts
 
 CALLERS_REMEMBERED = 1024
 
@@ -21,7 +24,7 @@ class Policies:
         self._snapshot = snapshot
         self._found: OrderedDict[Asker, Verdicts | PolicyError | AccessListError] = OrderedDict()
 
-    def of(self, caller: Caller) -> Verdicts:
+    def of(self, caller: Caller) -> "Verdicts":
         """Return the policy as it stands for `caller`.  Raises PolicyError or AccessListError."""
         asker = (caller.uid, caller.gid, caller.groups)
         found = self._found.get(asker)
