@@ -207,7 +207,9 @@ def _zsh_case(command: Command) -> str:
 def _zsh_option(word: Word) -> str:
     told = f"[{word.help.translate(_ZSH_SPECIAL)}]"
     value = f":{word.value}:{_zsh_value(word)}" if word.value else ""
-    names = [(f"{option}=" if option.startswith("--") else f"{option}+") if value else option for option in word.options]
+    names = [
+        (f"{option}=" if option.startswith("--") else f"{option}+") if value else option for option in word.options
+    ]
     if len(names) == 1:
         return _quoted(("*" if word.repeats else "") + names[0] + told + value)
     again = "*" if word.repeats else "(- *)" if "--help" in word.options else f"({' '.join(word.options)})"
@@ -239,9 +241,10 @@ _FISH_VALUES = {
 
 def fish() -> str:
     """Return the completions for fish."""
-    lines = [_fish_option("", word) for word in common()]
-    for command in commands():
-        lines.append(f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d {_fish_text(command.help)}")
+    lines = [_fish_option("", word) for word in common()] + [
+        f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d {_fish_text(command.help)}"
+        for command in commands()
+    ]
     for command in commands():
         condition, argument = f" -n '__fish_seen_subcommand_from {command.name}'", _argument_of(command)
         lines += [_fish_option(condition, word) for word in command.options]

@@ -26,7 +26,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Command:
-    """A command.  help: what it does, in a few words; description: in sentences; status: the sentence on how it exits."""
+    """A command.  help: what it does, in a few words; description: in sentences; status: how it exits."""
 
     name: str
     help: str
