@@ -103,7 +103,7 @@ class TestQbhelperctl:
     def test_every_command_has_an_example_that_the_parser_understands(self) -> None:
         """A new command needs one."""
         shown = "\n".join(example for text in PAGES.values() for example in manual.examples(text))
-        lines = re.findall(r"^(?:[$#] )?qbhelperctl (.*?)(?: &&| >.*)?$", shown, re.MULTILINE)
+        lines = re.findall(r"^(?:[$#] )?qbhelperctl (.*?)(?: &&| [|>].*)?$", shown, re.MULTILINE)
         used = {parser().parse_args(shlex.split(line)).command for line in lines}
         assert used == {command.name for command in commands()}
 
