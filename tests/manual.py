@@ -99,9 +99,9 @@ def _entry(word: Word) -> str:
 
 
 def _shown(word: Word) -> str:
-    option = f"\\fB{_roff(word.options[-1])}\\fR" if word.options else ""
+    option = f"\\fB{_roff(max(word.options, key=len))}\\fR" if word.options else ""
     value = f"\\fI{_roff(word.value)}\\fR" if word.value else ""
-    text = "\\ ".join(filter(None, (option, value))) + ("\\ ..." if word.repeats else "")
+    text = "\\ ".join(filter(None, (option, value))) + ("\\ ...\\&" if word.repeats else "")
     return text if word.required else f"[{text}]"
 
 

@@ -72,8 +72,8 @@ def _words(actions: list[argparse.Action]) -> Iterator[Word]:
             continue
         if action.help == argparse.SUPPRESS:
             continue
-        value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+        choices = tuple(map(str, action.choices or ()))
+        value = "" if action.nargs == 0 else str(action.metavar or "|".join(choices) or action.dest.upper())
         required = action.required if action.option_strings else action.nargs not in ("?", "*")
         repeats = action.nargs in ("*", "+", argparse.REMAINDER) or isinstance(action, argparse._AppendAction)
-        choices = tuple(map(str, action.choices or ()))
         yield Word(tuple(action.option_strings), value, action.help or "", required, repeats, choices)

@@ -18,6 +18,7 @@ from tests.support.shells import BASH, ZSH, ask_bash, ask_fish, ask_zsh
 from tests.words import Command, Word, commands, common
 
 NAMES = [command.name for command in commands()]
+BACKSLASHED = r"\\\1"
 COMMON = [option for word in common() for option in word.options]
 
 
@@ -89,8 +90,8 @@ class TestZsh:
         said = ask_zsh(command.name)
         for word in command.options:
             for option in word.options:
-                help_ = re.sub(r"([\[\]:])", r"\\\1", word.help)
-                assert f"{option}{'=' if word.value else ''}[{help_}]" in said
+                mark = "" if not word.value else "=" if option.startswith("--") else "+"
+                assert f"{option}{mark}[{re.sub(r'([][:])', BACKSLASHED, word.help)}]" in said
         assert any(line.endswith(":FILE:_files") for line in said.splitlines()) is takes_file(command)
 
     def test_it_is_for_the_command(self) -> None:
@@ -156,7 +157,7 @@ class TestTheGenerator:
                 "exit status: 0",
                 (
                     Word(("--count", "-c"), "COUNT", "how many", required=True, repeats=False, choices=()),
-                    Word(("--kind",), "KIND", "which", required=False, repeats=True, choices=("a", "b")),
+                    Word(("--kind",), "a|b", "which", required=False, repeats=True, choices=("a", "b")),
                     Word((), "FILE", "those", required=False, repeats=True, choices=()),
                 ),
             ),
