@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 #   make            build/bin: qbhelper, qbhelperd and qbhelperctl, which run the Python core of this tree
-#   make install    prefix=/usr/local DESTDIR=...: all of it, with no mode bit but the ordinary ones:
-#                   setuid or a file capability is the administrator's, or the packager's, to give
+#   make install    prefix=/usr/local DESTDIR=...: programs, modules, manual pages, completions, with no mode bit but the
+#                   ordinary ones: setuid or a file capability is the administrator's, or the packager's, to give
 #   make uninstall  the same variables: takes away what that has put there
 #   make clean
 #
@@ -13,6 +13,10 @@ bindir      = $(prefix)/bin
 sbindir     = $(prefix)/sbin
 libdir      = $(prefix)/lib
 moduledir   = $(libdir)/qbhelper
+mandir      = $(prefix)/share/man
+bashcompdir = $(prefix)/share/bash-completion/completions
+zshcompdir  = $(prefix)/share/zsh/site-functions
+fishcompdir = $(prefix)/share/fish/vendor_completions.d
 BUILD       = build
 
 PYTHON      = /usr/bin/python3
@@ -43,6 +47,9 @@ LINK        = $(LDFLAGS) $(HARDENING_LD) $(LIBC_LD)
 
 NATIVE      = $(wildcard qbhelper/native/*.c)
 MODULES     = $(wildcard qbhelper/*.py qbhelper/*/*.py qbhelper/*/*/*.py)
+PAGES       = $(wildcard docs/man/*.[1-8])
+SECTIONS    = $(sort $(subst .,,$(suffix $(PAGES))))
+COMPLETIONS = packaging/completions
 
 all: $(BUILD)/bin/qbhelper $(BUILD)/bin/qbhelperd $(BUILD)/bin/qbhelperctl compiled
 
@@ -66,6 +73,10 @@ $(BUILD)/bin/qbhelperd $(BUILD)/bin/qbhelperctl: $(BUILD)/bin/%: packaging/%.in 
 compiled: $(MODULES)
 	$(PYTHON) -m compileall -q qbhelper
 
+# $(call put,DIRECTORY,MODE,FILES): FILE.install becomes FILE.  Directories are 0755 whatever the umask is.
+put = umask 022 && install -d $(DESTDIR)$(1) && for file in $(3); do \
+        name=$$(basename $$file .install); install -m $(2) $$file $(DESTDIR)$(1)/$$name || exit 1; done
+
 install: $(NATIVE) $(MODULES)
 	@$(check-prctl)
 	mkdir -p $(BUILD)
@@ -77,6 +88,10 @@ install: $(NATIVE) $(MODULES)
 	install -d -m 0755 $(DESTDIR)$(sbindir)
 	sed -e 's|@PYTHON@|$(PYTHON)|' -e 's|@MODULE_DIR@|$(moduledir)|' packaging/qbhelperd.in >$(BUILD)/qbhelperd.install
 	install -m 0755 $(BUILD)/qbhelperd.install $(DESTDIR)$(sbindir)/qbhelperd
+	$(foreach number,$(SECTIONS),$(call put,$(mandir)/man$(number),0644,$(filter %.$(number),$(PAGES))) &&) true
+	$(call put,$(bashcompdir),0644,$(COMPLETIONS)/qbhelperctl.bash)
+	$(call put,$(zshcompdir),0644,$(COMPLETIONS)/_qbhelperctl)
+	$(call put,$(fishcompdir),0644,$(COMPLETIONS)/qbhelperctl.fish)
 	umask 022 && for module in $(MODULES); do install -D -m 0644 $$module $(DESTDIR)$(moduledir)/$$module || exit 1; done
 	umask 022 && $(PYTHON) -m compileall -q -f --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(moduledir)/qbhelper
 
@@ -88,6 +103,8 @@ check-prctl = test -n '$(PACKAGE_DIR)' || { echo 'python-prctl is missing for $(
 
 uninstall:
 	rm -f $(DESTDIR)$(bindir)/qbhelper $(DESTDIR)$(bindir)/qbhelperctl $(DESTDIR)$(sbindir)/qbhelperd
+	rm -f $(foreach page,$(PAGES),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+	rm -f $(DESTDIR)$(bashcompdir)/qbhelperctl.bash $(DESTDIR)$(zshcompdir)/_qbhelperctl $(DESTDIR)$(fishcompdir)/qbhelperctl.fish
 	rm -rf $(DESTDIR)$(moduledir)
 
 FORCE:
