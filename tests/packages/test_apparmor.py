@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.packages.conftest import Needs
+from tests.packages.naming import functions
 from tests.packages.trees import TREE
 
 PROFILES = sorted((TREE / "packaging/apparmor").iterdir())
@@ -36,16 +37,6 @@ def rules(profile: Path) -> list[tuple[str, str]]:
     body = profile.read_text().partition("{\n")[2].rpartition("}")[0]
     found = [RULE.match(line) for line in body.splitlines() if line.strip()]
     return [(match[1], match[2] or "") for match in found if match]
-
-
-def functions() -> set[str]:
-    """The names of all functions of ours, in Python and in C."""
-    core = TREE / "qbhelper"
-    python = "\n".join(path.read_text() for path in core.rglob("*.py"))
-    native = "\n".join(path.read_text() for path in core.rglob("*.c"))
-    return set(re.findall(r"^\s*def (\w+)\(", python, re.MULTILINE)) | set(
-        re.findall(r"^[a-z][\w *]*?\b(\w+)\([^;]*\)\n\{", native, re.MULTILINE)
-    )
 
 
 @of_each
