@@ -50,7 +50,8 @@ LIBC_LD     ?= -pie
 
 # Ours come first: a distribution's have the last word.
 CFLAGS      ?= -O2 -g
-HARDENING   = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE
+FORTIFY     = $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDENING   = $(FORTIFY) -fstack-protector-strong -fstack-clash-protection -fPIE
 HARDENING_LD = -Wl,-z,relro,-z,now,-z,noexecstack
 WARNINGS    = -Wall -Wextra -Wconversion
 # The same program from the same source, wherever it lies.
