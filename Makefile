@@ -138,6 +138,10 @@ install-apparmor:
 install-libvirt:
 	umask 022 && install -d $(DESTDIR)$(bindir)
 	ln -sf qbhelper $(DESTDIR)$(bindir)/qemu-bridge-helper
+ifneq ($(wildcard docs/man/qbhelper.8),)
+	umask 022 && install -d $(DESTDIR)$(mandir)/man8 && \
+		echo '.so man8/qbhelper.8' >$(DESTDIR)$(mandir)/man8/qemu-bridge-helper.8
+endif
 
 install-qemu:
 	umask 022 && install -d $(DESTDIR)$(libexecdir)

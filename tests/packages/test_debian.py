@@ -24,6 +24,7 @@ QEMUS = "/usr/lib/qemu/qemu-bridge-helper"
 WANTED = "/etc/systemd/system/sockets.target.wants/qbhelper.socket"
 POLICY = "/etc/qbhelper/policy.toml"
 HELPER = "/usr/bin/qbhelper"
+PROFILES = [path.name for path in (TREE / "packaging/apparmor").iterdir()]
 
 installs = pytest.mark.needs_root
 
@@ -50,14 +51,13 @@ def test_each_package_has_its_files(built: Debs) -> None:
         "usr/share/qbhelper/qbhelper/standalone.py",
         "usr/share/qbhelper/qbhelper/broker/server.py",
         "etc/qbhelper/policy.toml",
-        "etc/apparmor.d/qbhelper",
-        "etc/apparmor.d/qbhelperd",
+        *(f"etc/apparmor.d/{profile}" for profile in PROFILES),
     } <= ours
     units = {path for path in ours if path.removeprefix("usr/").startswith("lib/systemd/system/")}
     assert {Path(unit).name for unit in units} == {"qbhelper.service", "qbhelper.socket"}
     assert not [path for path in ours if "__pycache__" in path], "the interpreter's own version compiles them"
     links = {
-        name: {path for path in built.files(name) if not path.startswith("usr/share/")}
+        name: {path for path in built.files(name) if not path.startswith(("usr/share/doc/", "usr/share/man/"))}
         for name in ("qbhelper-libvirt", "qbhelper-qemu")
     }
     assert links == {"qbhelper-libvirt": {"usr/bin/qemu-bridge-helper"}, "qbhelper-qemu": {QEMUS[1:]}}
@@ -222,10 +222,8 @@ def test_removed_it_leaves_its_configuration_and_no_more(built: Debs, system: Sy
     assert not system.path("/run/qbhelper").exists()
     left = system.changed() - {str(parent) for parent in Path(WANTED[1:]).parents}
     assert {path for path in left if not path.startswith("var/lib/systemd/")} == {
-        "etc/apparmor.d/local/qbhelper",
-        "etc/apparmor.d/local/qbhelperd",
-        "etc/apparmor.d/qbhelper",
-        "etc/apparmor.d/qbhelperd",
+        *(f"etc/apparmor.d/{profile}" for profile in PROFILES),
+        *(f"etc/apparmor.d/local/{profile}" for profile in PROFILES),
         "etc/qbhelper",
         "etc/qbhelper/policy.toml",
         WANTED[1:],

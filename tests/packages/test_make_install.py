@@ -176,6 +176,20 @@ def test_qemus_own_helper_is_not_overwritten(tmp_path: Path) -> None:
     assert theirs.read_text() == "theirs"
 
 
+def test_manual_pages_go_to_their_sections(tmp_path: Path) -> None:
+    """Each page of docs/man; and QEMU's name of the helper has the helper's."""
+    tree = copy_of_the_source(tmp_path / "tree")
+    (tree / "docs/man").mkdir(exist_ok=True)
+    for name in ("qbhelper.8", "qbhelper-policy.5"):
+        (tree / "docs/man" / name).write_text("a page\n")
+    make("install", "install-libvirt", *USR, f"DESTDIR={tmp_path}/root", tree=tree)
+    pages = tmp_path / "root/usr/share/man"
+    assert {"man5/qbhelper-policy.5", "man8/qbhelper.8", "man8/qemu-bridge-helper.8"} <= files(pages)
+    assert (pages / "man8/qemu-bridge-helper.8").read_text() == ".so man8/qbhelper.8\n"
+    make("uninstall", *USR, f"DESTDIR={tmp_path}/root", tree=tree)
+    assert files(pages) == {"man8/qemu-bridge-helper.8"}
+
+
 def test_uninstall_takes_away_what_install_has_put_there(tmp_path: Path) -> None:
     """With the same variables; only directories stay."""
     words = [*USR, f"DESTDIR={tmp_path}/root", f"BUILD={tmp_path}/build"]
