@@ -85,6 +85,34 @@ def test_a_core_in_a_directory_that_others_can_change_is_not_started(
         refused(outcome, "failed to start ")
 
 
+def sticky(path: Path, mode: int = 0o1775) -> None:
+    """Let the group add to a directory, but not take away or replace what is in it."""
+    path.chmod(mode)
+
+
+def test_an_installation_may_lie_in_a_directory_that_a_group_adds_to(way: Way) -> None:
+    """As on NixOS, whose /nix/store is root:nixbld 1775: what is root's in there stays root's."""
+    sticky(prefix_of(way))
+    sticky(prefix_of(way) / "lib")
+    with way.call() as outcome:
+        granted(outcome)
+
+
+@pytest.mark.parametrize("directory", ["lib/qbhelper", "lib/qbhelper/qbhelper", "lib/qbhelper/qbhelper/kernel"])
+def test_a_directory_of_modules_that_a_group_adds_to_is_not_used(way: Way, directory: str) -> None:
+    """A new module there could come before one that is meant."""
+    sticky(prefix_of(way) / directory)
+    with way.call() as outcome:
+        refused(outcome, f"failed to start {prefix_of(way) / 'lib/qbhelper'}")
+
+
+def test_a_directory_that_everybody_adds_to_is_not_used(way: Way) -> None:
+    """Sticky or not."""
+    sticky(prefix_of(way), 0o1777)
+    with way.call() as outcome:
+        refused(outcome, "failed to start ")
+
+
 def test_a_link_of_somebody_else_is_not_followed(way: Way) -> None:
     """A symlink where the modules should be leads to root's own, until its owner makes it lead elsewhere."""
     modules = prefix_of(way) / "lib/qbhelper"
