@@ -36,6 +36,8 @@ BUILD       = build
 PYTHON      = /usr/bin/python3
 # Where the interpreter has python-prctl; -S keeps it from looking there by itself.
 PACKAGE_DIR := $(shell $(PYTHON) -I -c 'import os, prctl; print(os.path.dirname(os.path.abspath(prctl.__file__)))')
+# Where a package manager has its store, if a group may write there (/nix/store): only Nix's package sets it.
+STORE       =
 
 # Linked statically with musl where there is musl-gcc: QEMU waits several times as long for a program that does nothing
 # with glibc, which loads a library and asks the CPU what it can do, slowly in a virtual machine (./dev bench).  And a
@@ -60,7 +62,7 @@ WARNINGS    = -Wall -Wextra -Wconversion
 # The same program from the same source, wherever it lies.
 REPRODUCIBLE = '-ffile-prefix-map=$(CURDIR)=.'
 COMPILE     = $(CC) -std=c11 $(WARNINGS) $(LIBC) $(HARDENING) $(REPRODUCIBLE) $(CPPFLAGS) $(CFLAGS) \
-              -DPYTHON='"$(PYTHON)"' -DPACKAGE_DIR='"$(PACKAGE_DIR)"'
+              -DPYTHON='"$(PYTHON)"' -DPACKAGE_DIR='"$(PACKAGE_DIR)"' $(if $(STORE),-DSTORE='"$(STORE)"')
 LINK        = $(HARDENING_LD) $(LDFLAGS) $(LIBC_LD)
 
 NATIVE      = $(wildcard qbhelper/native/*.c)

@@ -24,6 +24,7 @@ stdenv.mkDerivation {
     "prefix=${placeholder "out"}"
     "PYTHON=${python}/bin/python3"
     "PACKAGE_DIR=${python}/${python3.sitePackages}"
+    "STORE=${builtins.storeDir}"
   ];
   buildFlags = [ "installable" ];
   installTargets = [

@@ -33,10 +33,12 @@ static void check_path(const char *path)
 		if (lstat(part, &file) != 0)
 			refuse("failed to start %s: %s; install qbhelper again", path, strerror(errno));
 		bool others = !S_ISLNK(file.st_mode) && (file.st_mode & (S_IWGRP | S_IWOTH)) != 0;
-		/* In a sticky directory, as NixOS's /nix/store is, the group that may add to it can't take away or
-		 * replace what is root's.  On the way that will do; where modules are looked for, it won't. */
-		if (path[length] == '/' && S_ISDIR(file.st_mode) && (file.st_mode & (S_ISVTX | S_IWOTH)) == S_ISVTX)
+#ifdef STORE
+		/* A group may add to NixOS's /nix/store, but it is sticky: what is root's in it stays root's.  No other
+		 * directory is let off so: a file beside the interpreter, or above it, has it look for modules elsewhere. */
+		if (strcmp(part, STORE) == 0 && path[length] == '/' && (file.st_mode & (S_ISVTX | S_IWOTH)) == S_ISVTX)
 			others = false;
+#endif
 		if (file.st_uid != 0 || others)
 			refuse("failed to start %s: %s is not root's, or others may write to it; "
 			       "as root: make install, where only root may write", path, part);
@@ -46,7 +48,7 @@ static void check_path(const char *path)
 void check_installation(void)
 {
 	static const char *const ours[] = {
-		PYTHON, PACKAGE_DIR, MODULE_DIR, MODULE_DIR "/qbhelper", MODULE_DIR "/qbhelper/standalone.py",
+		PYTHON, PACKAGE_DIR, MODULE_DIR "/qbhelper/standalone.py",
 		MODULE_DIR "/qbhelper/kernel", MODULE_DIR "/qbhelper/policy", MODULE_DIR "/qbhelper/__pycache__",
 		MODULE_DIR "/qbhelper/kernel/__pycache__", MODULE_DIR "/qbhelper/policy/__pycache__",
 		MODULE_DIR "/qbhelper/kernel/sieve", MODULE_DIR "/qbhelper/kernel/sieve/__pycache__",

@@ -77,7 +77,9 @@ def test_the_package_says_to_make_what_make_understands(tmp_path: Path) -> None:
         installed
     )
     assert (installed / "sbin/qbhelperd").read_text().startswith("#!/python/bin/python3 -I\n")
-    assert b"/python/lib/python3.13/site-packages" in (installed / "bin/qbhelper").read_bytes()
+    helper = (installed / "bin/qbhelper").read_bytes()
+    assert b"/python/lib/python3.13/site-packages" in helper
+    assert b"/nix/store\0" in helper
 
 
 def test_the_module_has_the_broker_serve(tmp_path: Path) -> None:
