@@ -8,7 +8,7 @@ import pytest
 
 from tests.packages.conftest import Needs
 from tests.packages.throwaway import OWN_PROGRAMS
-from tests.packages.trees import TREE, contents, copy_of_the_source, files, run
+from tests.packages.trees import TREE, contents, copy_of_the_source, files, run, shared
 
 RECIPE = TREE / "packaging/alpine"
 ABUILD = """
@@ -46,8 +46,11 @@ def test_each_package_has_its_files(made: Path) -> None:
         "etc/init.d/qbhelperd",
         "etc/qbhelper/policy.toml",
         "usr/share/qbhelper/qbhelper/standalone.py",
+        *shared("usr/share"),
     } <= ours
     assert not [path for path in ours if "systemd" in path or "sysusers" in path or path.startswith("usr/lib")]
+    page = "usr/share/man/man8/qemu-bridge-helper.8"
+    assert page in ours, "the documentation of all is one package"
     assert files(made / "qbhelper-libvirt") == {"usr/bin/qemu-bridge-helper"}
 
 

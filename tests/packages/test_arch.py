@@ -13,7 +13,7 @@ import pytest
 
 from tests.packages.conftest import Needs
 from tests.packages.throwaway import OWN_PROGRAMS
-from tests.packages.trees import TREE, copy_of_the_source, run
+from tests.packages.trees import TREE, copy_of_the_source, run, shared
 from tests.support.caller import PLAIN_UID
 
 RECIPE = TREE / "packaging/arch"
@@ -57,6 +57,7 @@ def test_each_package_has_its_files(made: dict[str, tarfile.TarFile]) -> None:
         "usr/lib/systemd/system/qbhelper.socket",
         "usr/lib/sysusers.d/qbhelper.conf",
         "usr/share/qbhelper/qbhelper/standalone.py",
+        *shared("usr/share", compressed=".gz"),
         "etc/qbhelper/policy.toml",
         "etc/qbhelper/policy.d",
     } <= ours

@@ -2,13 +2,14 @@
 """`make install`, on which every recipe of a distribution stands."""
 
 import os
+import shutil
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.packages.trees import TREE, contents, copy_of_the_source, files, run
+from tests.packages.trees import TREE, contents, copy_of_the_source, files, run, shared
 
 USR = ["prefix=/usr"]
 EXTRAS = ["install-policy", "install-apparmor", "install-libvirt", "install-qemu"]
@@ -39,6 +40,8 @@ def test_each_file_is_where_it_belongs(installed: Path) -> None:
         "usr/lib/sysusers.d/qbhelper.conf",
         f"{MODULES}/standalone.py",
         f"{MODULES}/broker/server.py",
+        f"{MODULES}/kernel/sieve/rules.py",
+        *shared("usr/share"),
         "etc/qbhelper/policy.toml",
         "etc/apparmor.d/qbhelper",
         "etc/apparmor.d/qbhelperd",
@@ -96,13 +99,17 @@ def test_directories_can_be_chosen(tmp_path: Path) -> None:
         "libexecdir": "l",
         "sysconfdir": "e",
         "mandir": "h",
+        "bashcompdir": "bash",
+        "zshcompdir": "zsh",
+        "fishcompdir": "fish",
     }
     words = [f"{name}=/{directory}" for name, directory in chosen.items()]
     root = tmp_path / "root"
     make("install", *EXTRAS, *words, f"DESTDIR={root}", f"BUILD={tmp_path}/build")
-    assert set(os.listdir(root)) <= set(chosen.values())
+    assert set(os.listdir(root)) == set(chosen.values())
     there = files(root)
     assert {"b/qbhelper", "b/qemu-bridge-helper", "s/qbhelperd", "m/qbhelper/grant.py", "u/qbhelper.socket"} <= there
+    assert {"h/man8/qbhelper.8", "bash/qbhelperctl.bash", "zsh/_qbhelperctl", "fish/qbhelperctl.fish"} <= there
     assert {"l/qemu-bridge-helper", "e/qbhelper/policy.toml", "e/apparmor.d/qbhelper"} <= there
     assert "\nExecStart=/s/qbhelperd\n" in (root / "u/qbhelper.service").read_text()
     assert b"/m" in (root / "b/qbhelper").read_bytes()
@@ -179,12 +186,13 @@ def test_qemus_own_helper_is_not_overwritten(tmp_path: Path) -> None:
 def test_manual_pages_go_to_their_sections(tmp_path: Path) -> None:
     """Each page of docs/man; and QEMU's name of the helper has the helper's."""
     tree = copy_of_the_source(tmp_path / "tree")
-    (tree / "docs/man").mkdir(exist_ok=True)
+    shutil.rmtree(tree / "docs/man")
+    (tree / "docs/man").mkdir()
     for name in ("qbhelper.8", "qbhelper-policy.5"):
         (tree / "docs/man" / name).write_text("a page\n")
     make("install", "install-libvirt", *USR, f"DESTDIR={tmp_path}/root", tree=tree)
     pages = tmp_path / "root/usr/share/man"
-    assert {"man5/qbhelper-policy.5", "man8/qbhelper.8", "man8/qemu-bridge-helper.8"} <= files(pages)
+    assert {"man5/qbhelper-policy.5", "man8/qbhelper.8", "man8/qemu-bridge-helper.8"} == files(pages)
     assert (pages / "man8/qemu-bridge-helper.8").read_text() == ".so man8/qbhelper.8\n"
     make("uninstall", *USR, f"DESTDIR={tmp_path}/root", tree=tree)
     assert files(pages) == {"man8/qemu-bridge-helper.8"}

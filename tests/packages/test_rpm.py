@@ -10,7 +10,7 @@ import pytest
 
 from tests.packages.conftest import Needs
 from tests.packages.throwaway import OWN_PROGRAMS
-from tests.packages.trees import TREE, copy_of_the_source, run
+from tests.packages.trees import TREE, copy_of_the_source, run, shared
 
 SPEC = TREE / "packaging/rpm/qbhelper.spec"
 # What a distribution's build service adds, or another distribution's rules, which Debian's rpmlint has.
@@ -77,8 +77,9 @@ def test_each_package_has_its_files(rpms: Rpms) -> None:
     modules = {str(path.relative_to(TREE)) for path in (TREE / "qbhelper").rglob("*.py")}
     assert {f"/usr/share/qbhelper/{module}" for module in modules} == {path for path in ours if path.endswith(".py")}
     assert len([path for path in ours if path.endswith(".pyc")]) == len(modules)
-    pages = {page.name for page in (TREE / "docs").glob("man/*.[1-8]")}
-    assert pages == {Path(path).name.removesuffix(".gz") for path in ours if path.startswith("/usr/share/man/")}
+    assert shared("/usr/share", compressed=".gz") <= ours
+    directories = {"bash-completion", "bash-completion/completions", "fish", "zsh", "zsh/site-functions"}
+    assert {f"/usr/share/{directory}" for directory in directories} <= ours, "nobody's, where the shell is missing"
     link = {path for path in rpms.modes("qbhelper-libvirt") if not path.startswith("/usr/share/man/")}
     assert link == {"/usr/bin/qemu-bridge-helper"}
 

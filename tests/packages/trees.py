@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from tests import completions, manual
+
 TREE = Path(__file__).resolve().parents[2]
 NOT_SOURCE = (".git", "build", "dist", "__pycache__", ".hypothesis", ".*_cache")
 
@@ -39,6 +41,17 @@ def contents(root: Path) -> dict[str, Entry]:
 def files(root: Path) -> set[str]:
     """The files and links below a directory, by their paths from there."""
     return {path for path, entry in contents(root).items() if not entry.mode.startswith("d")}
+
+
+def shared(share: str, zsh: str = "zsh/site-functions", compressed: str = "") -> set[str]:
+    """Manual pages and completions by their paths, where `share` has the data of all programs.
+
+    zsh: the directory of zsh's completions; compressed: what the names of manual pages end in.
+    """
+    pages = {f"man/man{page.suffix[1:]}/{page.name}{compressed}" for page in manual.pages()}
+    shells = {".bash": "bash-completion/completions", ".fish": "fish/vendor_completions.d", "": zsh}
+    completed = {f"{shells[file.suffix]}/{file.name}" for file in completions.files()}
+    return {f"{share}/{path}" for path in pages | completed}
 
 
 def copy_of_the_source(target: Path) -> Path:
