@@ -74,6 +74,12 @@ def test_nothing_is_setuid_or_writable(built: Debs, name: str) -> None:
         assert not re.search(r"chmod|setcap|chown|dpkg-statoverride", script.read_text()), script.name
 
 
+@pytest.mark.parametrize("program", ["usr/bin/qbhelperctl", "usr/sbin/qbhelperd"])
+def test_programs_take_nothing_from_their_callers_environment(built: Debs, program: str) -> None:
+    """The interpreter is isolated, whatever the tools of Debian make of a first line."""
+    assert (built.unpacked("qbhelper") / program).read_text().startswith("#!/usr/bin/python3 -I\n")
+
+
 def test_configuration_is_known_as_such(built: Debs) -> None:
     """What an administrator changes survives an upgrade: all files in /etc are conffiles."""
     conffiles = (built.unpacked("qbhelper") / "DEBIAN/conffiles").read_text().split()
