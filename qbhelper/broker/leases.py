@@ -7,13 +7,17 @@ bridge's database it then takes.  The kernel announces it; such a TAP is deleted
 """
 
 import errno
+from collections.abc import Callable
 
 from qbhelper.broker.journal import Journal, Priority
-from qbhelper.errors import printable
+from qbhelper.errors import QbError, printable
+from qbhelper.kernel import port
 from qbhelper.kernel.announcements import Announcements
+from qbhelper.kernel.link import Bridge
 from qbhelper.kernel.message import BRIDGE_PORT_MAC_START, Link
 from qbhelper.kernel.netlink import Links
 from qbhelper.lease import Lease, parse_alias
+from qbhelper.policy.port import PortSettings
 
 _OWNER = 0
 """The uid that kernel/tap.py gives every TAP to."""
@@ -22,9 +26,13 @@ _OWNER = 0
 class Leases:
     """The leases of this network namespace.  `events` is to be read whenever it can be."""
 
-    def __init__(self, journal: Journal) -> None:
-        """Take over from the broker before: its leases go on, what was kept against the rules is removed."""
+    def __init__(self, journal: Journal, settings_of: Callable[[str], PortSettings | None]) -> None:
+        """Take over from the broker before: its leases go on, what was kept against the rules is removed.
+
+        settings_of: what the rule of this identity says of its ports; None if there is no such rule any more.
+        """
         self._journal = journal
+        self._settings_of = settings_of
         self._links = Links()
         self.events = Announcements()  # before the dump, so that nothing falls between
         self._judge_all()
@@ -35,26 +43,44 @@ class Leases:
 
     def handle_events(self) -> None:
         """Read the waiting link events, and end the leases that were tampered with."""
-        suspects = self.events.read()
-        if suspects is None:
+        announced = self.events.read()
+        if announced is None:
             self._judge_all()
             return
-        for index in suspects:
+        for before in {(link.index, link.alias, _has_our_mac(link)): link for link in announced}.values():
             # Judge what is there: the announcement may be old, and the index another interface's by now.  And it tells
             # the owner as the user namespace of whoever caused it knows uids: nobody, or root, in a container.
-            link = self._links.get(index)
+            link = self._links.get(before.index)
             if link is not None:
-                self._judge(link)
+                # But for the MAC: it may be changed back, and what it took is gone.
+                self._judge(link, mac=link if before.alias != link.alias or _has_our_mac(before) else before)
 
     def _judge_all(self) -> None:
         for link in self._links.dump():
-            self._judge(link)
+            self._judge(link, mac=link)
+        self._hold_macs(None)
 
-    def _judge(self, link: Link) -> None:
+    def _judge(self, link: Link, mac: Link) -> None:
         lease = parse_alias(link.alias) if link.kind == b"tun" else None
-        trick = _trick_of(link, lease) if lease else None
+        trick = _trick_of(link, lease, mac) if lease else None
         if lease and trick:
             self._delete(link, lease, trick)
+            if not _has_our_mac(mac):
+                self._hold_macs(link.master)
+
+    def _hold_macs(self, bridge: int | None) -> None:
+        """See to it that ports with `macs` have them, on one bridge or on all: somebody may have taken them."""
+        for link in self._links.dump():
+            lease = parse_alias(link.alias) if link.kind == b"tun" else None
+            settings = self._settings_of(lease.rule) if lease and lease.rule else None
+            if not settings or not settings.macs or link.master == 0 or bridge not in (None, link.master):
+                continue
+            master = self._links.get(link.master)
+            if master is not None:
+                try:
+                    port.hold_macs(link.index, link.name, Bridge.of(master), settings)
+                except QbError as error:
+                    self._journal.write(Priority.WARNING, str(error), EVENT="error", INTERFACE=printable(link.name))
 
     def _delete(self, link: Link, lease: Lease, trick: str) -> None:
         try:
@@ -73,14 +99,18 @@ class Leases:
         )
 
 
-def _trick_of(link: Link, lease: Lease) -> str | None:
-    """Return what the holder has done to a TAP that it is not as it was made, if it is not."""
+def _trick_of(link: Link, lease: Lease, mac: Link) -> str | None:
+    """Return what the holder has done to a TAP, if it is not as it was made.  `mac`: where its MAC is to be seen."""
     if link.persistent:
         return "set it persistent"
     if link.owner != _OWNER or link.group is not None:
         return "gave it away"
     if link.queues > lease.queues:
         return f"opened more queues than the {lease.queues} that were granted"
-    if not link.address.startswith(BRIDGE_PORT_MAC_START):
-        return f"changed its MAC to {link.address.hex(':')}"
+    if not _has_our_mac(mac):
+        return f"changed its MAC to {mac.address.hex(':')}"
     return None
+
+
+def _has_our_mac(link: Link) -> bool:
+    return link.address.startswith(BRIDGE_PORT_MAC_START)

@@ -59,7 +59,7 @@ class Server:
         self._journal = journal
         self._idle = idle
         self._network = identity.network_of(listener)
-        self._leases = Leases(journal)
+        self._leases = Leases(journal, snapshot.settings_of)
         self._selector = selectors.DefaultSelector()
         self._kernel = Network()
         self._silent: OrderedDict[int, Connection] = OrderedDict()  # oldest, so next to expire, first

@@ -52,6 +52,11 @@ class Bridge:
         self.mtu: Final = mtu
         self.is_bridge: Final = is_bridge
 
+    @classmethod
+    def of(cls, link: Link) -> "Bridge":
+        """Return what the kernel describes as one."""
+        return cls(link.index, link.name, link.mtu, link.kind == b"bridge")
+
 
 class Network:
     """The network namespace of this process."""
@@ -78,7 +83,7 @@ class Network:
             link = self._links.find(name)
         except OSError as error:
             raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
-        return None if link is None else Bridge(link.index, link.name, link.mtu, link.kind == b"bridge")
+        return None if link is None else Bridge.of(link)
 
     def attach(self, tap: bytes, bridge: Bridge, alias: bytes) -> Link:
         """Make `tap` a port of `bridge` with its MTU, labelled with `alias` (at most 255 bytes), and set it up.

@@ -52,6 +52,15 @@ def shape(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> No
         port.limit_rates()
 
 
+def hold_macs(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> None:
+    """Have `bridge` know again where the `macs` of a port are, if it should have been made to forget them.
+
+    Raises UnsupportedError or KernelError.
+    """
+    with _Step(name, "its settings"), Exchange() as exchange:
+        _Port(exchange, index, name, bridge, settings).hold_macs()
+
+
 class _Step:
     """Something that is done for a setting.  A context manager: what the kernel does not do becomes a KernelError.
 
