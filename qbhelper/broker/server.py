@@ -159,11 +159,12 @@ class Server:
             connection = Connection(accepted, peer, now + SECONDS_TO_ASK)
             self._silent[accepted.fileno()] = connection
             self._per_uid[peer.caller.uid] += 1
-            self._selector.register(accepted, selectors.EVENT_READ)
             self._make_room()
             if not self._hear(connection, is_checked=True):
                 os.sched_yield()  # our waking up may have put them off their CPU between connect(2) and send(2)
                 self._hear(connection)
+            if accepted.fileno() != -1:  # not before: whoever has asked by now has been kept waiting for no more of us
+                self._selector.register(accepted, selectors.EVENT_READ)
 
     def _make_room(self) -> None:
         """Let the oldest connections go where there are too many."""
@@ -174,7 +175,8 @@ class Server:
 
     def _drop(self, connection: Connection) -> None:
         fd, uid = connection.socket.fileno(), connection.peer.caller.uid
-        self._selector.unregister(connection.socket)
+        with suppress(KeyError):  # it is not waited for yet
+            self._selector.unregister(connection.socket)
         self._silent.pop(fd, None)
         self._answered.pop(fd, None)
         self._per_uid[uid] -= 1
