@@ -184,7 +184,7 @@ SETTINGS = (
         (),
         "any",
         '["52:54:00:12:34:50"]',
-        "The only source MAC addresses that are let through.",
+        "The only source MAC addresses that are let through. None may begin with fe: those of a bridge's ports do.",
     ),
     Setting(
         "addresses",
