@@ -8,7 +8,7 @@ what comes back last is what the kernel has made of the TAP of that name: on whi
 import errno
 import os
 
-from qbhelper.errors import Busy, KernelError, NoSuchBridge, printable, reason
+from qbhelper.errors import Busy, KernelError, NoSuchBridge, Taken, printable, reason
 from qbhelper.kernel.message import (
     AF_INET6,
     BRIDGE_PORT_MAC_START,
@@ -136,13 +136,16 @@ class Network:
             raise KernelError(f"failed to count the ports: {reason(error)}") from error
 
     def rename(self, tap: Link, template: bytes) -> None:
-        """Give `tap` another name, in which the kernel puts the lowest free number for `%d`.  Raises KernelError."""
+        """Give `tap` another name, in which the kernel puts the lowest free number for `%d`.
+
+        Raises Taken and KernelError.
+        """
         try:
             self._links.set(ifinfo(tap.index) + attribute(IFLA_IFNAME, template + b"\0"))
         except OSError as error:
             what = f"failed to rename interface `{printable(tap.name)}' to `{printable(template)}': {reason(error)}"
             if error.errno == errno.EEXIST:
-                raise KernelError(what, f"`ip link show {printable(template)}' tells what has that name") from error
+                raise Taken(what, f"`ip link show {printable(template)}' tells what has that name") from error
             raise KernelError(what) from error
 
     def attach_down(self, tap: Link, bridge: Bridge, mtu: int) -> None:
@@ -195,12 +198,12 @@ def _master(bridge: Bridge) -> bytes:
     return attribute(IFLA_MASTER, bridge.index)
 
 
-def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge:
+def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge | Taken:
     what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
     if error.errno == errno.EOPNOTSUPP:
         return NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them")
     if error.errno == errno.EXFULL:
-        return KernelError(what, "all 1023 ports of the bridge are taken")
+        return Taken(what, "all 1023 ports of the bridge are taken")
     return KernelError(what)
 
 
