@@ -201,8 +201,9 @@ SETTINGS = (
         frozenset(),
         "none",
         '["bpdu", "ra"]',
-        "What the guest can't send: `bpdu`, spanning tree and its like; `dhcp-server`, answers of a DHCP or DHCPv6 "
-        "server; `ra`, what only IPv6 routers send; `vlan-tags`, frames with a VLAN tag.",
+        "What the guest can't send: `bpdu`, what switches listen to (spanning tree, LACP, LLDP, MVRP); "
+        "`dhcp-server`, answers of a DHCP or DHCPv6 server; "
+        "`ra`, what only IPv6 routers send; `vlan-tags`, frames with a VLAN tag.",
     ),
     Setting(
         "rate_to_guest",
