@@ -55,7 +55,7 @@ def shape(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> No
 def hold_macs(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> None:
     """Have `bridge` know again where the `macs` of a port are, if it should have been made to forget them.
 
-    Raises UnsupportedError or KernelError.
+    Raises UnsupportedError, Taken or KernelError.
     """
     with _Step(name, "its settings"), Exchange() as exchange:
         _Port(exchange, index, name, bridge, settings).hold_macs()
