@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 from qbhelper import dialect, wire
 from qbhelper.broker import identity
+from qbhelper.broker.claims import Claims
 from qbhelper.broker.identity import Peer
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.leases import Leases
 from qbhelper.broker.policies import Policies
 from qbhelper.broker.replies import code_of, send
 from qbhelper.broker.snapshot import Snapshot
-from qbhelper.errors import AccessDenied, QbError, printable
+from qbhelper.errors import AccessDenied, Busy, QbError, printable
 from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
 from qbhelper.request import Caller
@@ -60,6 +61,7 @@ class Server:
         self._idle = idle
         self._network = identity.network_of(listener)
         self._leases = Leases(journal, snapshot.settings_of)
+        self._claims = Claims(journal)
         self._selector = selectors.DefaultSelector()
         self._kernel = Network()
         self._silent: OrderedDict[int, Connection] = OrderedDict()  # oldest, so next to expire, first
@@ -225,6 +227,8 @@ class Server:
             reply = Reply(Code.GRANTED, len(port.tap.fds), port.name, "")
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
+            if isinstance(error, Busy):
+                self._claims.end_stale()
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
             reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}; nothing was granted")
             self._journal.write(
