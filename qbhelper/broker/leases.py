@@ -33,65 +33,84 @@ class Leases:
         """
         self._journal = journal
         self._settings_of = settings_of
+        self._last_thief = ""
         self._links = Links()
         self.events = Announcements()  # before the dump, so that nothing falls between
         self._judge_all()
+        self._hold_macs(None)
 
     def any(self) -> bool:
         """Whether somebody holds a lease now."""
         return any(parse_alias(link.alias) is not None for link in self._links.dump())
 
     def handle_events(self) -> None:
-        """Read the waiting link events, and end the leases that were tampered with."""
+        """Read the waiting announcements, and end the leases that were tampered with."""
         announced = self.events.read()
         if announced is None:
             self._judge_all()
+            self._hold_macs(None)
             return
-        for before in {(link.index, link.alias, _has_our_mac(link)): link for link in announced}.values():
+        # A MAC may have been changed back, or the TAP be gone with it, and what it took is taken all the same.
+        thefts = [link for link in announced if parse_alias(link.alias) and not _has_our_mac(link)]
+        for theft in {link.alias: link for link in thefts}.values():
+            self._end_thief(theft)
+        if thefts:
+            self._hold_macs({link.address for link in thefts})
+        for index in {link.index for link in announced}:
             # Judge what is there: the announcement may be old, and the index another interface's by now.  And it tells
             # the owner as the user namespace of whoever caused it knows uids: nobody, or root, in a container.
-            link = self._links.get(before.index)
+            link = self._links.get(index)
             if link is not None:
-                # But for the MAC: it may be changed back, and what it took is gone.
-                self._judge(link, mac=link if before.alias != link.alias or _has_our_mac(before) else before)
+                self._judge(link)
 
     def _judge_all(self) -> None:
         for link in self._links.dump():
-            self._judge(link, mac=link)
-        self._hold_macs(None)
+            self._judge(link)
 
-    def _judge(self, link: Link, mac: Link) -> None:
+    def _judge(self, link: Link) -> None:
         lease = parse_alias(link.alias) if link.kind == b"tun" else None
-        trick = _trick_of(link, lease, mac) if lease else None
+        trick = _trick_of(link, lease) if lease else None
         if lease and trick:
-            self._delete(link, lease, trick)
-            if not _has_our_mac(mac):
-                self._hold_macs(link.master)
+            self._delete(link)
+            self._log(link, lease, "deleted", f"its holder {trick}")
 
-    def _hold_macs(self, bridge: int | None) -> None:
-        """See to it that ports with `macs` have them, on one bridge or on all: somebody may have taken them."""
+    def _end_thief(self, theft: Link) -> None:
+        """End the lease that the announcement of a `theft` is about, and tell of it, also if it has ended already."""
+        now, lease = self._links.get(theft.index), parse_alias(theft.alias)
+        is_there = now is not None and now.alias == theft.alias
+        if is_there:
+            self._delete(theft)
+        if lease and (is_there or lease.identity != self._last_thief):  # what waits may tell of it a thousand times
+            self._last_thief = lease.identity
+            self._log(theft, lease, "deleted", f"its holder changed its MAC to {theft.address.hex(':')}")
+
+    def _hold_macs(self, taken: set[bytes] | None) -> None:
+        """See to it that ports with `macs` have them, all, or those whose are among these: somebody has taken them."""
         for link in self._links.dump():
             lease = parse_alias(link.alias) if link.kind == b"tun" else None
             settings = self._settings_of(lease.rule) if lease and lease.rule else None
-            if not settings or not settings.macs or link.master == 0 or bridge not in (None, link.master):
+            if not settings or not settings.macs or (taken is not None and taken.isdisjoint(settings.macs)):
                 continue
-            master = self._links.get(link.master)
-            if master is not None:
+            master = self._links.get(link.master) if link.master else None
+            if lease and master:
                 try:
                     port.hold_macs(link.index, link.name, Bridge.of(master), settings)
                 except QbError as error:
-                    self._journal.write(Priority.WARNING, str(error), EVENT="error", INTERFACE=printable(link.name))
+                    if self._links.get(link.index) is not None:
+                        self._log(link, lease, "error", str(error))
 
-    def _delete(self, link: Link, lease: Lease, trick: str) -> None:
+    def _delete(self, link: Link) -> None:
         try:
             self._links.delete(link.index)
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise
+
+    def _log(self, link: Link, lease: Lease, event: str, why: str) -> None:
         self._journal.write(
             Priority.WARNING,
-            f"port {printable(link.name)} of uid {lease.uid} deleted: its holder {trick}",
-            EVENT="deleted",
+            f"port {printable(link.name)} of uid {lease.uid} {event}: {why}",
+            EVENT=event,
             LEASE=lease.identity,
             UID=lease.uid,
             PID=lease.pid,
@@ -99,16 +118,16 @@ class Leases:
         )
 
 
-def _trick_of(link: Link, lease: Lease, mac: Link) -> str | None:
-    """Return what the holder has done to a TAP, if it is not as it was made.  `mac`: where its MAC is to be seen."""
+def _trick_of(link: Link, lease: Lease) -> str | None:
+    """Return what the holder has done to a TAP, if it is not as it was made."""
     if link.persistent:
         return "set it persistent"
     if link.owner != _OWNER or link.group is not None:
         return "gave it away"
     if link.queues > lease.queues:
         return f"opened more queues than the {lease.queues} that were granted"
-    if not _has_our_mac(mac):
-        return f"changed its MAC to {mac.address.hex(':')}"
+    if not _has_our_mac(link):
+        return f"changed its MAC to {link.address.hex(':')}"
     return None
 
 

@@ -70,7 +70,7 @@ class Server:
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd")) - SPARE_FDS
         self._connections_max = min(CONNECTIONS_MAX, max(1, room))
         self._policies = Policies(snapshot)
-        self._is_crowded = False
+        self._is_crowded = False  # whether the connection that is heard was not the first to be accepted with others
         self._is_outdated = False
         self._stopping = False
         self._last_activity = time.monotonic()
@@ -162,7 +162,7 @@ class Server:
             self._silent[accepted.fileno()] = connection
             self._per_uid[peer.caller.uid] += 1
             self._make_room()
-            if not self._hear(connection, is_checked=True):
+            if not self._hear(connection, is_checked=True) and not self._is_crowded:
                 os.sched_yield()  # our waking up may have put them off their CPU between connect(2) and send(2)
                 self._hear(connection)
             if accepted.fileno() != -1:  # not before: whoever has asked by now has been kept waiting for no more of us

@@ -120,7 +120,8 @@ def _suspicious() -> bytes:
         code.if_equal(0, "suspicious")
         code.a_to_x()
         code.load_at_x(4, size)
-        # Several queues: who joined is not announced in a way that could be judged here.
+        # Root of a user namespace can have itself announced as 0.  That gains nothing while one queue is in use; and
+        # with several queues all is let through.
         code.unless_equal(0, "suspicious")
     _find(code, IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_TUN_GROUP)
     code.if_equal(0, "boring")

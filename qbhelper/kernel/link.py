@@ -61,10 +61,11 @@ class Bridge:
 class Network:
     """The network namespace of this process."""
 
-    __slots__ = ("_links",)
+    __slots__ = ("_has_ipv6", "_links")
 
     def __init__(self) -> None:
         """Raises KernelError if there is no socket to be had."""
+        self._has_ipv6 = True
         try:
             self._links = Links()
         except OSError as error:
@@ -113,18 +114,20 @@ class Network:
         except OSError as error:
             raise KernelError(f"failed to set MAC address and alias of `{printable(tap)}': {reason(error)}") from error
 
-    def _set_and_get(self, start: bytes, first: bytes, *more: bytes) -> Link:
-        """Set what is in `first`, have the host take no IPv6 address on the TAP, set the rest; return what it is like.
+    def _set_and_get(self, start: bytes, *sets: bytes) -> Link:
+        """Do as `Links.set_and_get` does, but first have the host take no IPv6 address on the TAP.
 
-        An address there is of no use, as what comes in is the bridge's; and the guest would hear of it.
+        It would be of no use, as what comes in is the bridge's; and the guest would hear of it.
         """
-        try:
-            return self._links.set_and_get(start, first + _NO_IPV6_ADDRESS, *more)
-        except OSError as error:
-            if error.errno != errno.EAFNOSUPPORT:
-                raise
-        # No IPv6 at all: not in this kernel, or its frames would not fit into the MTU (IPV6_MIN_MTU in linux/ipv6.h).
-        return self._links.set_and_get(start, first, *more)
+        if self._has_ipv6:
+            try:
+                # In a message of its own, before all else: what comes after it is done in its order whatever it meets.
+                return self._links.set_and_get(start, start + _NO_IPV6_ADDRESS, *sets)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                self._has_ipv6 = False  # ipv6.disable=1, or not in the kernel at all
+        return self._links.set_and_get(start, *sets)
 
     def ports(self, needles: tuple[bytes, ...]) -> list[Link]:
         """Return the TAPs in whose description one of `needles` stands.  Raises Busy and KernelError."""

@@ -16,8 +16,11 @@ pytestmark = full_kernel.marks()
 VICTIM, VICTIMS_MAC = PLAIN_UID + 1, "52:54:00:12:34:56"
 
 
+@pytest.mark.parametrize("is_closed", [False, True], ids=["kept", "closed"])
 @pytest.mark.parametrize("times", [1, 6000], ids=["once", "until announcements are lost"])
-def test_a_mac_that_was_taken_and_given_back_is_held_again(either: Broker, br0: str, times: int) -> None:
+def test_a_mac_that_was_taken_and_given_back_is_held_again(
+    either: Broker, br0: str, times: int, is_closed: bool
+) -> None:
     """However short the moment, the bridge has forgotten where the guest is that may use no other address."""
     rules = (
         f'[[allow]]\nbridge = "br0"\nusers = ["{VICTIM}"]\nmacs = ["{VICTIMS_MAC}"]\n'
@@ -33,9 +36,13 @@ def test_a_mac_that_was_taken_and_given_back_is_held_again(either: Broker, br0: 
             os.kill(worker, signal.SIGSTOP)
             change_mac(answer, *[VICTIMS_MAC, "fe:00:00:00:00:01"] * times)
             assert left.entries(br0, packed) == []
+            if is_closed:
+                answer.close()
             os.kill(worker, signal.SIGCONT)
             assert broker.await_links(lambda: name not in world.interfaces())
             broker.ask().close()
+            if times == 1:  # what is lost is not told of
+                assert f"{name} of uid {PLAIN_UID} deleted: its holder changed its MAC to {VICTIMS_MAC}" in either.log()
             assert left.entries(br0, packed) == held
     finally:
         world.POLICY.unlink()
