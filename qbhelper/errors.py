@@ -11,8 +11,9 @@
      ├── AccessDenied        the access list or the policy says no: ask the administrator
      ├── ElsewhereError      the caller is in another network namespace: run QEMU in the broker's, or ask
      ├── QuotaExceeded       the caller has as many ports as the policy gives: end one, or ask the administrator
+     ├── Taken               there is no room, or another port has what the rule gives: a port that ends frees it
      ├── Busy                nothing was decided: ask again
-     ├── UnsupportedError    what was asked is not to be had here
+     ├── UnsupportedError    what was asked is not to be had on this host as it is: the administrator changes that
      ├── NoSuchBridge        the bridge is not there: create it, or name another
      ├── KernelError         the kernel refused a step: the message says which, on what
      └── HandOverError       the TAP could not be passed on: the program that called is gone or wrong
@@ -92,12 +93,16 @@ class QuotaExceeded(QbError):
     """The caller has as many ports as the policy gives."""
 
 
+class Taken(QbError):
+    """The bridge is full, or another has the name or MAC address that the rule gives."""
+
+
 class Busy(QbError):
     """Nothing was decided: ask again."""
 
 
 class UnsupportedError(QbError):
-    """What was asked is not to be had here."""
+    """What was asked is not to be had on this host as it is: its kernel, its bridge and the rule do not go together."""
 
 
 class NoSuchBridge(QbError):

@@ -38,8 +38,8 @@ class Port:
 def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> Port:
     """Make the port that `caller` asks for: attached to the bridge, and up.
 
-    Raises AccessDenied, ElsewhereError, UnsupportedError, NoSuchBridge, QuotaExceeded, Busy or KernelError; then
-    nothing is left.
+    Raises AccessDenied, ElsewhereError, UnsupportedError, NoSuchBridge, QuotaExceeded, Taken, Busy or
+    KernelError; then nothing is left.
     """
     bridge, decision = _decide(request, caller, policy, network)
     terms = decision.terms
@@ -104,7 +104,8 @@ def _name_for(caller: "Caller", decision: "Decision") -> bytes:
     try:
         return decision.terms.port.interface_name(caller.uid) or tap.NAME_TEMPLATE
     except ValueError as error:
-        raise KernelError(f"failed to name a port: the `name' of {decision.place} is {error}", "shorten it") from error
+        what = f"failed to name a port: the `name' of {decision.place} is {error}"
+        raise UnsupportedError(what, "shorten it") from error
 
 
 def _make_on_terms(

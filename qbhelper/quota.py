@@ -50,7 +50,7 @@ def check(claim: "Link", lease: "Lease", decision: "Decision", links: "Iterable[
             # Just created: whose it is its name tells, but not yet by which rule.
             if is_claim:
                 all_.claims += 1
-                mine.claims += _uid_of_claim(link.name) in (None, lease.uid)
+                mine.claims += uid_of_claim(link.name) in (None, lease.uid)
         elif found.rule == lease.rule:
             all_.add(is_claim)
             if found.uid == lease.uid:
@@ -81,7 +81,10 @@ class _Count:
             raise Busy("others are just asking for the last ports of the same rule", "try again")
 
 
-def _uid_of_claim(name: bytes) -> int | None:
+def uid_of_claim(name: bytes) -> int | None:
+    """Return whose claim has this name; None if it is none."""
+    if not name.startswith(CLAIM):
+        return None
     try:
         return int(name[len(CLAIM) : name.index(b".")], 16)
     except ValueError:

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": GROUND | {"accounts", "policy"},
     "grant": GROUND | {"policy", "kernel", "lease", "quota"},
     "standalone": PROGRAM,
-    "broker": PROGRAM | {"lease", "wire"},
+    "broker": PROGRAM | {"lease", "quota", "wire"},
     "ctl": PROGRAM | {"broker", "lease", "quota", "wire"},
 }
 """Part of the core (a module, or a package as a whole) -> the parts that it may import."""

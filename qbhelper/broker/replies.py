@@ -14,6 +14,7 @@ from qbhelper.errors import (
     PolicyError,
     QbError,
     QuotaExceeded,
+    Taken,
     UnsupportedError,
     UsageError,
 )
@@ -25,6 +26,7 @@ _CODES: dict[type[QbError], Code] = {
     PolicyError: Code.NOT_ALLOWED,
     UsageError: Code.NOT_ALLOWED,
     QuotaExceeded: Code.QUOTA,
+    Taken: Code.QUOTA,
     ElsewhereError: Code.ELSEWHERE,
     NoSuchBridge: Code.NO_SUCH_BRIDGE,
     UnsupportedError: Code.UNSUPPORTED,

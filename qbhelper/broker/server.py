@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 from qbhelper import dialect, wire
 from qbhelper.broker import identity
+from qbhelper.broker.claims import Claims
 from qbhelper.broker.identity import Peer
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.leases import Leases
 from qbhelper.broker.policies import Policies
 from qbhelper.broker.replies import code_of, send
 from qbhelper.broker.snapshot import Snapshot
-from qbhelper.errors import AccessDenied, QbError, printable
+from qbhelper.errors import AccessDenied, Busy, QbError, printable
 from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
 from qbhelper.request import Caller
@@ -59,7 +60,8 @@ class Server:
         self._journal = journal
         self._idle = idle
         self._network = identity.network_of(listener)
-        self._leases = Leases(journal)
+        self._leases = Leases(journal, snapshot.settings_of)
+        self._claims = Claims(journal)
         self._selector = selectors.DefaultSelector()
         self._kernel = Network()
         self._silent: OrderedDict[int, Connection] = OrderedDict()  # oldest, so next to expire, first
@@ -68,7 +70,7 @@ class Server:
         room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - len(os.listdir("/proc/self/fd")) - SPARE_FDS
         self._connections_max = min(CONNECTIONS_MAX, max(1, room))
         self._policies = Policies(snapshot)
-        self._is_crowded = False
+        self._is_crowded = False  # whether the connection that is heard was not the first to be accepted with others
         self._is_outdated = False
         self._stopping = False
         self._last_activity = time.monotonic()
@@ -159,11 +161,12 @@ class Server:
             connection = Connection(accepted, peer, now + SECONDS_TO_ASK)
             self._silent[accepted.fileno()] = connection
             self._per_uid[peer.caller.uid] += 1
-            self._selector.register(accepted, selectors.EVENT_READ)
             self._make_room()
-            if not self._hear(connection, is_checked=True):
+            if not self._hear(connection, is_checked=True) and not self._is_crowded:
                 os.sched_yield()  # our waking up may have put them off their CPU between connect(2) and send(2)
                 self._hear(connection)
+            if accepted.fileno() != -1:  # not before: whoever has asked by now has been kept waiting for no more of us
+                self._selector.register(accepted, selectors.EVENT_READ)
 
     def _make_room(self) -> None:
         """Let the oldest connections go where there are too many."""
@@ -174,7 +177,8 @@ class Server:
 
     def _drop(self, connection: Connection) -> None:
         fd, uid = connection.socket.fileno(), connection.peer.caller.uid
-        self._selector.unregister(connection.socket)
+        with suppress(KeyError):  # it is not waited for yet
+            self._selector.unregister(connection.socket)
         self._silent.pop(fd, None)
         self._answered.pop(fd, None)
         self._per_uid[uid] -= 1
@@ -223,6 +227,8 @@ class Server:
             reply = Reply(Code.GRANTED, len(port.tap.fds), port.name, "")
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
+            if isinstance(error, Busy):
+                self._claims.end_stale()
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
             reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}; nothing was granted")
             self._journal.write(

@@ -23,6 +23,7 @@ from qbhelper.broker.watched import TICK, Directory
 from qbhelper.errors import AccessListError, PolicyError, Problem, printable
 from qbhelper.policy import access_list
 from qbhelper.policy.access_list import Include, Rule
+from qbhelper.policy.port import PortSettings
 from qbhelper.policy.rules import Policy
 from qbhelper.request import Caller
 from qbhelper.sources import ACCESS_LISTS, PolicyFiles, load_access_list, read_policy, verdicts_for
@@ -95,6 +96,11 @@ class Snapshot:
             # Each time it is raised it would grow by the frames on its way.
             raise self._policy_error.with_traceback(None)
         return verdicts_for(caller, self._policy, self._accounts, lambda: self.load_for(caller))
+
+    def settings_of(self, rule: str) -> PortSettings | None:
+        """Return what the rule of this identity says of its ports; None if there is none (any more)."""
+        rules = self._policy.rules if self._policy else ()
+        return next((one.terms.port for one in rules if one.terms.rule == rule), None)
 
     def load_for(self, caller: Caller) -> access_list.AccessList:
         """Return the access list as it stands for `caller`.  Raises AccessListError as standalone does."""

@@ -26,6 +26,9 @@ from qbhelper.kernel.message import (
     IFLA_TUN_OWNER,
     IFLA_TUN_PERSIST,
     RTM_NEWLINK,
+    Link,
+    messages,
+    parse_link,
 )
 
 NETLINK_ROUTE = 0
@@ -36,10 +39,10 @@ AF_BRIDGE = 7
 
 _BUFFER = 8 << 20
 """Bytes of announcements that may wait while we make ports."""
-_HEAD = struct.Struct("=4xH10xBxxxi")
-"""Of an announcement, in struct nlmsghdr and struct ifinfomsg: its type, the family, the index of the interface."""
+_LARGEST = 1 << 16
+"""Bytes of one announcement; most have 1.5 KB."""
 _TYPE, _FAMILY, _ATTRIBUTES = 4, 16, 32
-"""Where these are."""
+"""Where these begin in an announcement: struct nlmsghdr, then struct ifinfomsg."""
 AT_ONCE = 64
 """Read in one go: whoever holds a TAP with several queues can have it announced faster than we read, for ever."""
 
@@ -71,22 +74,22 @@ class Announcements:
         """The fd to wait on until there is something to read."""
         return self._socket.fileno()
 
-    def read(self) -> "set[int] | None":
-        """Return the indexes of the interfaces to look at, as far as they are read in one go.
+    def read(self) -> "list[Link] | None":
+        """Return the interfaces to look at, as they were when they were announced, as far as is read in one go.
 
         None if so much was announced that some was lost (ENOBUFS).
         """
-        suspects: set[int] = set()
+        suspects: list[Link] = []
         for _ in range(AT_ONCE):
             try:
-                data = self._socket.recv(_HEAD.size, MSG_DONTWAIT)
+                data = self._socket.recv(_LARGEST, MSG_DONTWAIT)
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     return None
                 raise
-            suspects.add(_HEAD.unpack(data)[2])
+            suspects += [parse_link(payload) for _, _, _, payload in messages(data)]
         return suspects
 
 
@@ -117,7 +120,8 @@ def _suspicious() -> bytes:
         code.if_equal(0, "suspicious")
         code.a_to_x()
         code.load_at_x(4, size)
-        # Several queues: who joined is not announced in a way that could be judged here.
+        # Root of a user namespace can have itself announced as 0.  That gains nothing while one queue is in use; and
+        # with several queues all is let through.
         code.unless_equal(0, "suspicious")
     _find(code, IFLA_LINKINFO, IFLA_INFO_DATA, IFLA_TUN_GROUP)
     code.if_equal(0, "boring")

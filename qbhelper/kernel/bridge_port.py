@@ -163,6 +163,9 @@ def hold_mac(exchange: Exchange, index: int, bridge: int, mac: bytes, vlan: int)
         # Not to replace what is there: of two ports that want an address at once, one would lose it unawares.
         if _succeeds(exchange, RTM_NEWNEIGH, entry, NLM_F_CREATE | NLM_F_EXCL, but=errno.EEXIST):
             break
+        found = _entry(exchange, bridge, about)
+        if found and found[:2] == (index, NUD_NOARP):  # it is held already
+            break
         _forget_learned(exchange, bridge, mac, about)
     found = _entry(exchange, bridge, about)
     require_same(found and found[:3], (index, NUD_NOARP, NTF_STICKY))

@@ -8,7 +8,7 @@ what comes back last is what the kernel has made of the TAP of that name: on whi
 import errno
 import os
 
-from qbhelper.errors import Busy, KernelError, NoSuchBridge, printable, reason
+from qbhelper.errors import Busy, KernelError, NoSuchBridge, Taken, printable, reason
 from qbhelper.kernel.message import (
     AF_INET6,
     BRIDGE_PORT_MAC_START,
@@ -52,14 +52,20 @@ class Bridge:
         self.mtu: Final = mtu
         self.is_bridge: Final = is_bridge
 
+    @classmethod
+    def of(cls, link: Link) -> "Bridge":
+        """Return what the kernel describes as one."""
+        return cls(link.index, link.name, link.mtu, link.kind == b"bridge")
+
 
 class Network:
     """The network namespace of this process."""
 
-    __slots__ = ("_links",)
+    __slots__ = ("_has_ipv6", "_links")
 
     def __init__(self) -> None:
         """Raises KernelError if there is no socket to be had."""
+        self._has_ipv6 = True
         try:
             self._links = Links()
         except OSError as error:
@@ -78,7 +84,7 @@ class Network:
             link = self._links.find(name)
         except OSError as error:
             raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
-        return None if link is None else Bridge(link.index, link.name, link.mtu, link.kind == b"bridge")
+        return None if link is None else Bridge.of(link)
 
     def attach(self, tap: bytes, bridge: Bridge, alias: bytes) -> Link:
         """Make `tap` a port of `bridge` with its MTU, labelled with `alias` (at most 255 bytes), and set it up.
@@ -108,18 +114,20 @@ class Network:
         except OSError as error:
             raise KernelError(f"failed to set MAC address and alias of `{printable(tap)}': {reason(error)}") from error
 
-    def _set_and_get(self, start: bytes, first: bytes, *more: bytes) -> Link:
-        """Set what is in `first`, have the host take no IPv6 address on the TAP, set the rest; return what it is like.
+    def _set_and_get(self, start: bytes, *sets: bytes) -> Link:
+        """Do as `Links.set_and_get` does, but first have the host take no IPv6 address on the TAP.
 
-        An address there is of no use, as what comes in is the bridge's; and the guest would hear of it.
+        It would be of no use, as what comes in is the bridge's; and the guest would hear of it.
         """
-        try:
-            return self._links.set_and_get(start, first + _NO_IPV6_ADDRESS, *more)
-        except OSError as error:
-            if error.errno != errno.EAFNOSUPPORT:
-                raise
-        # No IPv6 at all: not in this kernel, or its frames would not fit into the MTU (IPV6_MIN_MTU in linux/ipv6.h).
-        return self._links.set_and_get(start, first, *more)
+        if self._has_ipv6:
+            try:
+                # In a message of its own, before all else: what comes after it is done in its order whatever it meets.
+                return self._links.set_and_get(start, start + _NO_IPV6_ADDRESS, *sets)
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                self._has_ipv6 = False  # ipv6.disable=1, or not in the kernel at all
+        return self._links.set_and_get(start, *sets)
 
     def ports(self, needles: tuple[bytes, ...]) -> list[Link]:
         """Return the TAPs in whose description one of `needles` stands.  Raises Busy and KernelError."""
@@ -131,13 +139,16 @@ class Network:
             raise KernelError(f"failed to count the ports: {reason(error)}") from error
 
     def rename(self, tap: Link, template: bytes) -> None:
-        """Give `tap` another name, in which the kernel puts the lowest free number for `%d`.  Raises KernelError."""
+        """Give `tap` another name, in which the kernel puts the lowest free number for `%d`.
+
+        Raises Taken and KernelError.
+        """
         try:
             self._links.set(ifinfo(tap.index) + attribute(IFLA_IFNAME, template + b"\0"))
         except OSError as error:
             what = f"failed to rename interface `{printable(tap.name)}' to `{printable(template)}': {reason(error)}"
             if error.errno == errno.EEXIST:
-                raise KernelError(what, f"`ip link show {printable(template)}' tells what has that name") from error
+                raise Taken(what, f"`ip link show {printable(template)}' tells what has that name") from error
             raise KernelError(what) from error
 
     def attach_down(self, tap: Link, bridge: Bridge, mtu: int) -> None:
@@ -190,12 +201,12 @@ def _master(bridge: Bridge) -> bytes:
     return attribute(IFLA_MASTER, bridge.index)
 
 
-def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge:
+def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge | Taken:
     what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
     if error.errno == errno.EOPNOTSUPP:
         return NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them")
     if error.errno == errno.EXFULL:
-        return KernelError(what, "all 1023 ports of the bridge are taken")
+        return Taken(what, "all 1023 ports of the bridge are taken")
     return KernelError(what)
 
 

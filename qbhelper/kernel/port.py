@@ -8,7 +8,7 @@ ends that, and nothing of it is left over, or in force for the next interface of
 import errno
 import struct
 
-from qbhelper.errors import KernelError, UnsupportedError, printable, reason
+from qbhelper.errors import KernelError, Taken, UnsupportedError, printable, reason
 from qbhelper.kernel import bpf, bridge_port
 from qbhelper.kernel.bridge_port import ISOLATED, LEARNING, LOCKED, UNICAST_FLOOD, MacTaken
 from qbhelper.kernel.exchange import Exchange, Refused, require_same
@@ -25,11 +25,11 @@ _NOT_SUPPORTED = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 
 def mtu_for(bridge: "Bridge", settings: "Settings") -> int:
-    """Return the MTU to give the TAP before it is attached.  Raises KernelError if the bridge's is less."""
+    """Return the MTU to give the TAP before it is attached.  Raises UnsupportedError if the bridge's is less."""
     if settings.mtu is None:
         return bridge.mtu
     if settings.mtu > bridge.mtu:
-        raise KernelError(
+        raise UnsupportedError(
             f"`mtu' {settings.mtu} is above that of bridge `{printable(bridge.name)}', which is {bridge.mtu}",
             "let the rule have less, or the bridge and all that is on it more",
         )
@@ -39,8 +39,8 @@ def mtu_for(bridge: "Bridge", settings: "Settings") -> int:
 def shape(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> None:
     """Give the TAP `index`, called `name`, these settings, all of them read back.
 
-    It is attached to `bridge` already, with its MTU, and still down.  Raises UnsupportedError or KernelError; then it
-    has to be closed.
+    It is attached to `bridge` already, with its MTU, and still down.  Raises UnsupportedError, Taken or KernelError;
+    then it has to be closed.
     """
     with _Step(name, "its settings"), Exchange() as exchange:
         port = _Port(exchange, index, name, bridge, settings)
@@ -50,6 +50,15 @@ def shape(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> No
         port.hold_macs()
         port.filter_frames()
         port.limit_rates()
+
+
+def hold_macs(index: int, name: bytes, bridge: "Bridge", settings: "Settings") -> None:
+    """Have `bridge` know again where the `macs` of a port are, if it should have been made to forget them.
+
+    Raises UnsupportedError, Taken or KernelError.
+    """
+    with _Step(name, "its settings"), Exchange() as exchange:
+        _Port(exchange, index, name, bridge, settings).hold_macs()
 
 
 class _Step:
@@ -108,7 +117,7 @@ class _Port:
         mtu = self._bridge_now.mtu
         if self._settings.mtu is not None and mtu < self._bridge.mtu:
             bridge = printable(self._bridge.name)
-            raise KernelError(
+            raise UnsupportedError(
                 f"`mtu' {self._settings.mtu} would become that of bridge `{bridge}' and the host as well: "
                 "until a bridge's MTU is set, it is that of its smallest port",
                 f"as root: ip link set {bridge} mtu {mtu} && ip link set {bridge} mtu {self._bridge.mtu}",
@@ -137,7 +146,7 @@ class _Port:
             if not self._bridge_now.vlan_protocol:
                 raise Refused(errno.EOPNOTSUPP)
             if not self._bridge_now.filters_vlans:
-                raise KernelError(
+                raise UnsupportedError(
                     f"{setting} needs a bridge that filters VLANs, and `{bridge}' does not",
                     f"as root: ip link set {bridge} type bridge vlan_filtering 1",
                 )
@@ -157,7 +166,7 @@ class _Port:
                         bridge_port.hold_mac(self._exchange, self._index, self._bridge.index, mac, vlan)
             except MacTaken as taken:
                 holder = printable(bridge_port.describe(self._exchange, taken.holder).name)
-                raise KernelError(
+                raise Taken(
                     f"MAC address {taken.mac.hex(':')} of `macs' is taken by `{holder}'",
                     f"one port of bridge `{printable(self._bridge.name)}' at a time can have it",
                 ) from taken
@@ -180,7 +189,7 @@ class _Port:
                 only_tag=self._bridge_now.vlan_protocol if in_vlans else None,
             )
             if len(program) > bpf.MOST_BYTES:
-                raise KernelError(
+                raise UnsupportedError(
                     f"{names} say more than a filter of the kernel's has room for", "name fewer, or larger networks"
                 )
             self._filters().let_through(program)

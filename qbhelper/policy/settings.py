@@ -184,7 +184,7 @@ SETTINGS = (
         (),
         "any",
         '["52:54:00:12:34:50"]',
-        "The only source MAC addresses that are let through.",
+        "The only source MAC addresses that are let through. None may begin with fe: those of a bridge's ports do.",
     ),
     Setting(
         "addresses",
@@ -201,8 +201,9 @@ SETTINGS = (
         frozenset(),
         "none",
         '["bpdu", "ra"]',
-        "What the guest can't send: `bpdu`, spanning tree and its like; `dhcp-server`, answers of a DHCP or DHCPv6 "
-        "server; `ra`, what only IPv6 routers send; `vlan-tags`, frames with a VLAN tag.",
+        "What the guest can't send: `bpdu`, what switches listen to (spanning tree, LACP, LLDP, MVRP); "
+        "`dhcp-server`, answers of a DHCP or DHCPv6 server; "
+        "`ra`, what only IPv6 routers send; `vlan-tags`, frames with a VLAN tag.",
     ),
     Setting(
         "rate_to_guest",

@@ -24,6 +24,9 @@ SHOWN_MAX = 40
 """Characters of a wrong value in a message."""
 VLAN_MIN, VLAN_MAX = 1, 4094
 """IEEE 802.1Q: 0 is no VLAN but a priority, and 4095 is reserved."""
+BRIDGE_PORT_MAC_START = b"\xfe"
+"""What kernel/message.py gives every TAP.  Whoever holds one may give it any MAC that begins so (broker/leases.py), and
+the bridge then takes what is sent there for the host's own: a guest's must be out of their reach."""
 RATE_MIN, RATE_MAX = 8_000, 10**12
 """bit/s; below, one frame takes seconds."""
 RATE_DIGITS_MAX = 20
@@ -202,6 +205,13 @@ def macs(value: object) -> tuple[bytes, ...]:
         if mac[0] & 1 or not any(mac):
             raise WrongValue(
                 (f"{show(entry)} is no address of one machine", "the first pair is even, and not all are zero")
+            )
+        if mac.startswith(BRIDGE_PORT_MAC_START):
+            raise WrongValue(
+                (
+                    f"{show(entry)} begins as the bridge's ports do themselves, so any of them could take it",
+                    f"another first pair than fe, as {example}",
+                )
             )
         return mac
 

@@ -2,6 +2,7 @@
 """On what terms a rule of the policy gives a port: who, how many queues, by which name, from where."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.caller import PLAIN_UID
 pytestmark = [pytest.mark.needs_root, pytest.mark.redistributors_should_skip]
 
 IFF_MULTI_QUEUE = 0x0100
+UID_WITH_TEN_DIGITS = 4_000_000_000
 
 
 @contextmanager
@@ -92,12 +94,63 @@ def test_a_name_that_is_taken_is_a_refusal() -> None:
     world.run("ip", "tuntap", "add", "vm7", "mode", "tap")
     try:
         with served('name = "vm7"', "max_ports_total = 1"), broker.ask() as answer:
-            assert not answer.granted
+            assert (answer.reply.code.name, answer.fds) == ("QUOTA", [])
             assert answer.reply.message.startswith("failed to rename interface")
             assert answer.reply.message.endswith("`vm7': File exists; `ip link show vm7' tells what has that name")
         assert broker.taps() == {"vm7"}
     finally:
         world.run("ip", "link", "del", "vm7")
+
+
+WANTING = {
+    "a name that has no room": ('name = "port{uid}-%d"', "failed to name a port: ", UID_WITH_TEN_DIGITS),
+    "an mtu above the bridge's": ("mtu = 1600", "`mtu' 1600 is above that of bridge `br0', which is 1500; ", PLAIN_UID),
+    "an mtu that the bridge would follow": ("mtu = 1400", "`mtu' 1400 would become that of bridge `br0' ", PLAIN_UID),
+}
+
+
+@pytest.mark.parametrize(("line", "words", "uid"), WANTING.values(), ids=WANTING)
+def test_what_the_administrator_has_to_change_is_unsupported(line: str, words: str, uid: int) -> None:
+    """Rule and bridge do not go together: programs learn that asking again is of no use, and that nothing is broken."""
+    with served(line):
+        with broker.ask(uid=uid) as answer:
+            assert (answer.reply.code.name, answer.fds) == ("UNSUPPORTED", [])
+            assert answer.reply.message.startswith(words)
+        assert broker.no_tap_is_left()
+
+
+def test_a_mac_that_another_has_is_no_fault_of_the_brokers() -> None:
+    """Programs learn that it is taken, people by whom; it can be had when that one has ended."""
+    with served('macs = ["52:54:00:12:34:50"]'):
+        world.run("ip", "link", "add", "holder", "type", "veth")
+        try:
+            world.run("ip", "link", "set", "holder", "master", "br0")
+            world.run("bridge", "fdb", "add", "52:54:00:12:34:50", "dev", "holder", "master", "static")
+            with broker.ask() as answer:
+                assert (answer.reply.code.name, answer.fds) == ("QUOTA", [])
+                assert "MAC address 52:54:00:12:34:50 of `macs' is taken by `holder'; " in answer.reply.message
+        finally:
+            world.run("ip", "link", "del", "holder")
+        with broker.ask() as answer:
+            assert "is taken" not in answer.reply.message
+
+
+def test_a_bridge_that_is_full_is_no_fault_of_the_brokers() -> None:
+    """Programs learn that there is no room; when a port has ended, there is."""
+    ports = "".join(
+        f"tuntap add port{number} mode tap\nlink set port{number} group 42 master br0\n" for number in range(1023)
+    )
+    with served():
+        try:
+            subprocess.run(["ip", "-batch", "-"], input=ports.encode(), check=True)
+            with broker.ask() as answer:
+                assert (answer.reply.code.name, answer.fds) == ("QUOTA", [])
+                assert answer.reply.message.endswith("; all 1023 ports of the bridge are taken")
+            world.run("ip", "link", "del", "port7")
+            with broker.ask() as answer:
+                assert answer.granted, answer
+        finally:
+            world.run("ip", "link", "del", "group", "42")
 
 
 def test_a_rule_can_let_in_another_network_namespace() -> None:

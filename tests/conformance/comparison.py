@@ -391,6 +391,7 @@ def _port(fd: int) -> dict[str, object]:
         # A bridge without other ports and without a MAC of its own has taken the TAP's, which is random.
         "address of the bridge": re.sub(r"fe:.*", "a port's", _read(directory / "master" / "address") or ""),
         "IPv6 off": _read(Path("/proc/sys/net/ipv6/conf", tap.name, "disable_ipv6")),
+        "IPv6 address": _read(Path("/proc/sys/net/ipv6/conf", tap.name, "addr_gen_mode")),
         "queues": len(os.listdir(directory / "queues")),
     }
 
@@ -413,7 +414,12 @@ class Aspect(enum.Enum):
     WORDS = "first words of the refusal"
     DETAIL = "lines before the refusal"
     OWNER = "owner and label of the TAP"
+    ADDRESSES = "addresses of the host's on the TAP"
     PORT = "shape of the port"
+
+
+_ASPECTS = {"owner": Aspect.OWNER, "ifalias": Aspect.OWNER, "IPv6 address": Aspect.ADDRESSES}
+"""Of what can be seen of a port; all else is its shape."""
 
 
 def differing(theirs: Answer, ours: Answer) -> set[Aspect]:
@@ -429,12 +435,7 @@ def differing(theirs: Answer, ours: Answer) -> set[Aspect]:
         seen.add(Aspect.WORDS)
     if theirs.lines[:-1] != ours.lines[:-1] or (theirs.status == 0 and theirs.lines != ours.lines):
         seen.add(Aspect.DETAIL)
-    ports = differences_of_ports(theirs, ours)
-    if {"owner", "ifalias"} & ports.keys():
-        seen.add(Aspect.OWNER)
-    if ports.keys() - {"owner", "ifalias"}:
-        seen.add(Aspect.PORT)
-    return seen
+    return seen | {_ASPECTS.get(name, Aspect.PORT) for name in differences_of_ports(theirs, ours)}
 
 
 def differences_of_ports(theirs: Answer, ours: Answer) -> dict[str, tuple[object, object]]:

@@ -32,7 +32,7 @@ from tests.support.install import Privilege
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
 
-EVERYTHING = frozenset(Aspect) - {Aspect.OWNER, Aspect.PORT}
+EVERYTHING = frozenset(Aspect) - {Aspect.OWNER, Aspect.ADDRESSES, Aspect.PORT}
 """A grant turned into a refusal, or one refusal into another, changes all of these."""
 
 
@@ -188,6 +188,8 @@ class Difference(enum.Enum):
     SOCKET_IS_NO_STDERR = "D27 socket-is-no-stderr"
     # Also about the access list
     DENY_OF_NOTHING_REFUSES = "D28 deny-of-nothing-refuses"
+    # Also about the port
+    NO_IPV6_ADDRESS = "D29 no-ipv6-address"
 
     @property
     def id(self) -> str:
@@ -256,6 +258,7 @@ _RULES = {
     ),
     Difference.DENY_OF_NOTHING_REFUSES: Rule(_list_has(Fault.DENY_OF_NOTHING), _list_refused(rb"deny of `")),
     Difference.OWNER: Rule(lambda _: True, _granted, _granted, frozenset({Aspect.OWNER})),
+    Difference.NO_IPV6_ADDRESS: Rule(lambda _: True, _granted, _granted, frozenset({Aspect.ADDRESSES})),
     Difference.USAGE_TEXT: Rule(
         _words_are_wrong, _USAGE, says(rb"Usage: qemu-bridge-helper "), frozenset({Aspect.WORDS})
     ),

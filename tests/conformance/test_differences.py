@@ -351,6 +351,13 @@ def test_d22_the_tap_is_owned_by_root_and_tells_whose_it_is(br0: str) -> None:
 
 
 @needs_root
+def test_d29_the_host_takes_no_ipv6_address_on_the_tap(br0: str) -> None:
+    """It would be of no use there, and the guest would be told of it."""
+    pair = differ(Difference.NO_IPV6_ADDRESS, Case(ALLOWED))
+    assert (pair.theirs.port["IPv6 address"], pair.ours.port["IPv6 address"]) == ("0", "1")
+
+
+@needs_root
 def test_d23_the_usage_text_names_this_program(br0: str) -> None:
     """Each names itself in the usage text, and ours also tells which word is wrong."""
     pair = differ(Difference.USAGE_TEXT, Case(ALLOWED, words=(b"--help",)))

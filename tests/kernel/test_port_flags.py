@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qbhelper.errors import KernelError
+from qbhelper.errors import UnsupportedError
 from qbhelper.policy.port import PortSettings
 from tests.support import frames, lan, left, world
 from tests.support.frames import OTHER_MAC, OWN_MAC
@@ -120,7 +120,7 @@ def test_a_port_with_a_smaller_mtu_receives_no_larger_frames(net: Lan) -> None:
 
 def test_an_mtu_above_the_bridges_is_refused(net: Lan) -> None:
     """Before anything is attached: frames of that size could not leave the bridge."""
-    with pytest.raises(KernelError) as refusal, lan.port_on(net.bridge, PortSettings(mtu=1600)):
+    with pytest.raises(UnsupportedError) as refusal, lan.port_on(net.bridge, PortSettings(mtu=1600)):
         pass
     assert str(refusal.value) == (
         "`mtu' 1600 is above that of bridge `br0', which is 1500; "
@@ -130,7 +130,7 @@ def test_an_mtu_above_the_bridges_is_refused(net: Lan) -> None:
 
 def test_an_mtu_that_the_bridge_would_follow_is_refused(net: Lan) -> None:
     """A bridge has the MTU of its smallest port until it is told another: a guest's would be the host's."""
-    with pytest.raises(KernelError) as refusal, lan.port_on(net.bridge, PortSettings(mtu=1400)):
+    with pytest.raises(UnsupportedError) as refusal, lan.port_on(net.bridge, PortSettings(mtu=1400)):
         pass
     assert str(refusal.value) == (
         "`mtu' 1400 would become that of bridge `br0' and the host as well: "

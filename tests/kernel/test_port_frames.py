@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from qbhelper.errors import KernelError
+from qbhelper.errors import UnsupportedError
 from qbhelper.kernel import bpf
 from qbhelper.kernel.traffic import RETURN_ALL
 from qbhelper.policy.port import PortSettings
@@ -111,7 +111,7 @@ def test_the_longest_program_that_is_made_is_taken_and_a_longer_one_refused() ->
         with lan.port_on(net.bridge, PortSettings(addresses=networks[:fits])) as guest:
             guest.send(last := wiles.ip6("2001:db8::5"))
             net.uplink.until(last)
-        with pytest.raises(KernelError) as refusal, lan.port_on(net.bridge, PortSettings(addresses=networks)):
+        with pytest.raises(UnsupportedError) as refusal, lan.port_on(net.bridge, PortSettings(addresses=networks)):
             pass
     assert str(refusal.value) == (
         "`addresses' say more than a filter of the kernel's has room for; name fewer, or larger networks"

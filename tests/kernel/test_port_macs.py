@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from qbhelper.errors import KernelError
+from qbhelper.errors import Taken
 from qbhelper.policy.port import PortSettings
 from tests.kernel.test_port_flags import say
 from tests.support import full_kernel, lan, left, world
@@ -82,7 +82,7 @@ def test_a_guest_is_found_where_nothing_is_learned_and_nothing_flooded(net: Lan)
 def test_a_mac_that_another_port_holds_is_refused(net: Lan) -> None:
     """By name, and the first keeps it; when it has ended, the next may have it."""
     with lan.port_on(net.bridge, MACS) as guest:
-        with pytest.raises(KernelError) as refusal, lan.port_on(net.bridge, SILENT):
+        with pytest.raises(Taken) as refusal, lan.port_on(net.bridge, SILENT):
             pass
         assert str(refusal.value) == (
             f"MAC address 52:54:00:12:34:50 of `macs' is taken by `{guest.name}'; "
@@ -96,7 +96,7 @@ def test_a_mac_that_another_port_holds_is_refused(net: Lan) -> None:
 def test_the_hosts_own_mac_is_refused(net: Lan) -> None:
     """What is for the host would go to the guest."""
     mac = bytes.fromhex(str(world.links()[net.bridge]["address"]).replace(":", ""))
-    with pytest.raises(KernelError, match="is taken by"), lan.port_on(net.bridge, PortSettings(macs=(mac,))):
+    with pytest.raises(Taken, match="is taken by"), lan.port_on(net.bridge, PortSettings(macs=(mac,))):
         pass
 
 
@@ -106,7 +106,7 @@ def test_of_ports_that_want_a_mac_at_once_one_has_it(net: Lan) -> None:
     def attempt(undo: ExitStack) -> Port | None:
         try:
             return undo.enter_context(lan.port_on(net.bridge, SILENT))
-        except KernelError:
+        except Taken:
             return None
 
     with ExitStack() as undo, ThreadPoolExecutor(6) as pool:

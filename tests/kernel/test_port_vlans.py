@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from qbhelper.errors import KernelError
+from qbhelper.errors import UnsupportedError
 from qbhelper.policy.port import PortSettings
 from tests.kernel.test_port_flags import say
 from tests.support import frames, full_kernel, lan, left, world
@@ -119,7 +119,7 @@ def test_guests_of_different_vlans_do_not_hear_each_other(net: Lan) -> None:
 def test_a_bridge_without_filtering_is_refused(settings: PortSettings, setting: str) -> None:
     """It would pass all VLANs on, so the port would not be what the rule says."""
     with lan.lan() as net:
-        with pytest.raises(KernelError) as refusal, lan.port_on(net.bridge, settings):
+        with pytest.raises(UnsupportedError) as refusal, lan.port_on(net.bridge, settings):
             pass
         assert str(refusal.value) == (
             f"`{setting}' needs a bridge that filters VLANs, and `br0' does not; "

@@ -15,7 +15,8 @@ DESTINATION = st.sampled_from(
     [
         f.BROADCAST,
         f.OTHER_MAC,
-        *map(bytes.fromhex, ("0180c2000000", "0180c200000f", "0180c2000010", "01000ccccccc", "52540011cccc")),
+        *map(bytes.fromhex, ("0180c2000000", "0180c200000f", "0180c2000010", "0180c2000021", "0180c2000030")),
+        *map(bytes.fromhex, ("01000ccccccc", "52540011cccc")),
     ]
 )
 IPV4 = st.sampled_from(["10.0.0.5", "10.0.0.200", "10.9.9.9", "0.0.0.0", "255.255.255.255"])

@@ -77,7 +77,7 @@ def _ethernet(frame: bytes, sieve: Sieve, outer_tag: int | None) -> None:
         require(_part(frame, 6, 6) in sieve.macs)
     if "bpdu" in sieve.guards:
         destination = _part(frame, 0, 6)
-        require(destination[:5] != b"\x01\x80\xc2\0\0" or destination[5] > 15)
+        require(destination[:5] != b"\x01\x80\xc2\0\0" or destination[5] not in (*range(16), *range(32, 48)))
         require(destination not in (b"\x01\0\x0c\xcc\xcc\xcc", b"\x01\0\x0c\xcc\xcc\xcd"))
     start = 12
     while (kind := _number(frame, start, 2)) in TAGS:

@@ -278,6 +278,9 @@ CASES = [
             "a mac that ends like cisco's": ip4(OUR4, destination=bytes.fromhex("52540011cccc")),
             "a mac that ends like the bridges'": ip4(OUR4, destination=bytes.fromhex("525400110000")),
             "other groups of 802.1": ip4(OUR4, destination=bytes.fromhex("0180c2000010")),
+            "the last group before mrp": ip4(OUR4, destination=bytes.fromhex("0180c200001f")),
+            "the first group after mrp": ip4(OUR4, destination=bytes.fromhex("0180c2000030")),
+            "a mac that ends like mrp's": ip4(OUR4, destination=bytes.fromhex("525400110021")),
         },
         {
             "a bpdu": f.bpdu(),
@@ -286,6 +289,10 @@ CASES = [
             "a bpdu behind a tag": f.ethernet(0x26, b"\x42\x42\x03" + bytes(35), tags=[(f.DOT1Q, 5)]),
             "lacp": f.ethernet(0x8809, bytes(46), destination=bytes.fromhex("0180c2000002")),
             "lldp": f.ethernet(0x88CC, bytes(46), destination=bytes.fromhex("0180c200000e")),
+            "gvrp": f.llc(b"\x42\x42\x03", b"\0\1" + bytes(33), destination=bytes.fromhex("0180c2000021")),
+            "mvrp": f.ethernet(0x88F5, bytes(46), destination=bytes.fromhex("0180c2000021")),
+            "mmrp": f.ethernet(0x88F6, bytes(46), destination=bytes.fromhex("0180c2000020")),
+            "the last group of mrp": f.ethernet(0x88F5, bytes(46), destination=bytes.fromhex("0180c200002f")),
             "spanning tree of cisco's": f.llc(
                 b"\xaa\xaa\x03\0\0\x0c\x01\x0b", bytes(35), destination=bytes.fromhex("01000ccccccd")
             ),

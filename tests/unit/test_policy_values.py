@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qbhelper.kernel import message
 from qbhelper.policy import settings as table
+from qbhelper.policy import values
 from qbhelper.policy.port import PLAIN, PLAIN_TERMS, PortSettings, Terms
 from qbhelper.policy.settings import BY_NAME, SETTINGS, Setting
 from qbhelper.policy.values import WrongValue
@@ -106,6 +108,11 @@ def test_what_can_not_be_a_bridge_is_refused(name: str) -> None:
     with pytest.raises(WrongValue) as caught:
         parse("bridge", f'"{name}"')
     assert caught.value.faults[0][0].endswith(" can't be the name of a bridge")
+
+
+def test_no_guest_may_have_the_mac_of_a_port() -> None:
+    """What policies keep free for ports is what ports have: else a guest's MAC could be taken by another port."""
+    assert values.BRIDGE_PORT_MAC_START == message.BRIDGE_PORT_MAC_START
 
 
 def test_all_wrong_entries_of_a_list_are_told() -> None:

@@ -69,7 +69,7 @@ def test_the_mtu_is_the_rules_or_else_the_bridges() -> None:
     assert port.mtu_for(BR0, PortSettings()) == 1500
     assert port.mtu_for(BR0, PortSettings(mtu=1400)) == 1400
     assert port.mtu_for(BR0, PortSettings(mtu=1500)) == 1500
-    with pytest.raises(KernelError, match="`mtu' 1501 is above that of bridge `br0', which is 1500"):
+    with pytest.raises(UnsupportedError, match="`mtu' 1501 is above that of bridge `br0', which is 1500"):
         port.mtu_for(BR0, PortSettings(mtu=1501))
 
 

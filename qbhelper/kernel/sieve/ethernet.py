@@ -61,6 +61,7 @@ def _judge_addresses(rules: Rules, code: Program) -> None:
         code.load(4, 2)
         code.mask(0xFFF0)
         code.if_equal(0, DROP)
+        code.if_equal(0x0020, DROP)  # the applications of GARP and MRP, by which a switch is told to open VLANs
         code.label("not of 802.1")
         code.load(0)
         code.unless_equal(0x01000CCC, "not of Cisco")

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A TAP becomes a port in one order, on any kernel; at no moment it looks like one that was tampered with."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from qbhelper.kernel import link, tap
+from qbhelper.kernel.announcements import Announcements
+from qbhelper.kernel.link import Network
+from qbhelper.kernel.message import IFLA_AF_SPEC, attribute
+from qbhelper.lease import Lease
+from tests.support import world
+
+UNKNOWN_FAMILY = 27
+"""The kernel answers it as it answers AF_INET6 where it has no IPv6 (do_setlink in net/core/rtnetlink.c)."""
+
+
+@pytest.fixture
+def br0() -> Iterator[str]:
+    """A bridge."""
+    with world.bridge() as name:
+        yield name
+
+
+@pytest.mark.parametrize("has_ipv6", [True, False], ids=["IPv6", "no IPv6"])
+@pytest.mark.parametrize("mtu", [1500, 1000])
+def test_nothing_suspicious_is_announced(br0: str, monkeypatch: pytest.MonkeyPatch, has_ipv6: bool, mtu: int) -> None:
+    """The broker deletes a leased TAP with another MAC than ours: it must not see one that is being made."""
+    if not has_ipv6:
+        monkeypatch.setattr(link, "_NO_IPV6_ADDRESS", attribute(IFLA_AF_SPEC, attribute(UNKNOWN_FAMILY, b"")))
+    world.run("ip", "link", "set", br0, "mtu", str(mtu))
+    with closing(Announcements()) as events, closing(Network()) as network:
+        bridge = network.find(br0.encode())
+        assert bridge is not None
+        for _ in range(2):
+            made = tap.create(vnet_header=True)
+            with closing(made):
+                port = network.attach(made.name, bridge, Lease.begin(61234, 1, 1, None).alias())
+                assert (port.master, port.up, port.mtu) == (bridge.index, True, mtu)
+                assert network._has_ipv6 is has_ipv6
+            made = tap.create(vnet_header=True)
+            with closing(made):
+                claim = network.label(made.name, Lease.begin(61234, 1, 1, None).alias())
+                network.attach_down(claim, bridge, mtu)
+                assert network.bring_up(claim).master == bridge.index
+        assert events.read() == []
