@@ -16,8 +16,8 @@ from tests.support import world
 pytest_plugins = ["tests.support.inside"]
 
 HERE = Path(__file__).parent
-IN_A_WORLD = frozenset({"kernel", "conformance", "guests", "broker", "host"})
-"""Directories whose tests make interfaces, and so need a private network; also their markers."""
+IN_A_WORLD = frozenset({"kernel", "conformance", "guests", "broker", "packages", "host"})
+"""Directories whose tests make interfaces or mounts, and so need a private world; also their markers."""
 
 PATIENCE = 2.0
 """Seconds that the kernel and the end of a process may take to clean up."""

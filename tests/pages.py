@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The part of docs/policy.md that comes from the table of settings.  `python3 -m tests.pages` writes it anew."""
+"""The part of docs/policy.md that comes from the table of settings.
+
+`python3 -m tests.pages` writes it anew, and with it all else that comes from the code: parts of the manual pages
+(tests/manual.py), the completions (tests/completions.py).
+"""
 
 from pathlib import Path
 
 from qbhelper.policy.settings import ALLOW, DENY, SETTINGS, TOP, Setting
+from tests import completions, manual
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "policy.md"
 BEGIN = "<!-- settings: from qbhelper/policy/settings.py, by `python3 -m tests.pages` -->\n"
@@ -32,5 +37,12 @@ def with_reference(page: str) -> str:
     return "".join((head, begin, "\n", reference(), "\n", end, tail))
 
 
+def generated() -> dict[Path, str]:
+    """Return what each file has to be that comes from the code, wholly or in part."""
+    manual_pages = {page: manual.with_generated_parts(page) for page in manual.pages()}
+    return {PAGE: with_reference(PAGE.read_text()), **manual_pages, **completions.files()}
+
+
 if __name__ == "__main__":
-    PAGE.write_text(with_reference(PAGE.read_text()))
+    for path, text in generated().items():
+        path.write_text(text)

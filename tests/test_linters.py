@@ -14,11 +14,14 @@ pytestmark = pytest.mark.redistributors_should_skip
 
 TREE = Path(__file__).resolve().parents[1]
 NATIVE = TREE / "qbhelper" / "native"
+PAGES = sorted((TREE / "docs" / "man").iterdir())
+COMPLETIONS = TREE / "packaging" / "completions"
+COLUMNS = 80
 NOT_OURS = frozenset(
     {".git", "build", "dist", "__pycache__", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 )
-SOURCE_NAMES = frozenset({"Makefile", ".gitignore"})
-SOURCE_SUFFIXES = frozenset({".py", ".c", ".h", ".sh", ".toml"})
+SOURCE_NAMES = frozenset({"Makefile", ".gitignore", "_qbhelperctl"})
+SOURCE_SUFFIXES = frozenset({".py", ".c", ".h", ".sh", ".bash", ".fish", ".toml", ".1", ".5", ".8"})
 SPDX = "SPDX-License-Identifier: GPL-2.0-or-later"
 
 # A program that opens fds for the one it executes "leaks" them on purpose.
@@ -76,9 +79,37 @@ def test_shellcheck_finds_no_fault() -> None:
     """Every shell script passes shellcheck."""
     if shutil.which("shellcheck") is None:
         pytest.skip("no shellcheck here: install it")
-    scripts = [path for path in files() if path.suffix == ".sh" or is_script(path, "sh", "bash")]
-    assert {TREE / "dev", TREE / ".ci" / "run"} <= set(scripts)
+    scripts = [path for path in files() if path.suffix in (".sh", ".bash") or is_script(path, "sh", "bash")]
+    assert {TREE / "dev", TREE / ".ci" / "run", COMPLETIONS / "qbhelperctl.bash"} <= set(scripts)
     is_content("shellcheck", *scripts)
+
+
+@pytest.mark.parametrize(("shell", "name"), [("zsh", "_qbhelperctl"), ("fish", "qbhelperctl.fish")])
+def test_other_shells_understand_the_completions(shell: str, name: str) -> None:
+    """Each reads those for it without a complaint."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here: install it")
+    is_content(shell, "-n", COMPLETIONS / name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_manual_pages_are_well_formed(page: Path) -> None:
+    """Groff has nothing to warn of, and on a terminal of 80 columns no line is longer."""
+    if shutil.which("man") is None:
+        pytest.skip("no man here: install man-db")
+    done = subprocess.run(
+        ["man", "--warnings=w", "--encoding=UTF-8", "--local-file", page],
+        # MANROFFSEQ: without preprocessors, as there are no tables; MANOPT: no options of who runs this.
+        env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": str(COLUMNS), "MANROFFSEQ": "", "MANOPT": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert "NAME" in lines
+    assert [line for line in lines if len(line) > COLUMNS] == []
 
 
 @pytest.mark.parametrize("extra", ["", ANALYZER], ids=["warnings", "analyzer"])

@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from qbhelper.errors import AccessListError, PolicyError, QbError, printable, reason
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command that `words` name, by default those of the command line; returns the exit status."""
+    # What has expired is seen by the day of the host, as the broker and the helper see it, not by that of who asks.
+    os.environ.pop("TZ", None)
+    time.tzset()
     # Ctrl-C ends a program that only reads, without a word.  One that was told to ignore it goes on doing so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

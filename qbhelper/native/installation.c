@@ -33,6 +33,12 @@ static void check_path(const char *path)
 		if (lstat(part, &file) != 0)
 			refuse("failed to start %s: %s; install qbhelper again", path, strerror(errno));
 		bool others = !S_ISLNK(file.st_mode) && (file.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+#ifdef STORE
+		/* A group may add to NixOS's /nix/store, but it is sticky: what is root's in it stays root's.  No other
+		 * directory is let off so: a file beside the interpreter, or above it, has it look for modules elsewhere. */
+		if (strcmp(part, STORE) == 0 && path[length] == '/' && (file.st_mode & (S_ISVTX | S_IWOTH)) == S_ISVTX)
+			others = false;
+#endif
 		if (file.st_uid != 0 || others)
 			refuse("failed to start %s: %s is not root's, or others may write to it; "
 			       "as root: make install, where only root may write", path, part);

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,10 @@ def program() -> Path:
     return install.installed().with_name("qbhelperctl")
 
 
-def ctl(*words: str, user: str = "root", text: str = "", cwd: Path | None = None) -> Said:
-    """Run the installed program as a user of the host, with `text` on its standard input."""
+def ctl(
+    *words: str, user: str = "root", text: str = "", cwd: Path | None = None, variables: Mapping[str, str] | None = None
+) -> Said:
+    """Run the installed program as a user of the host, with `text` on its standard input, and these variables too."""
     done = subprocess.run(
         [*as_user(user), str(program()), *words],
         input=text,
@@ -60,7 +62,7 @@ def ctl(*words: str, user: str = "root", text: str = "", cwd: Path | None = None
         timeout=60,
         check=False,
         cwd=cwd,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], **(variables or {})},
     )
     return Said(done.returncode, done.stdout, done.stderr)
 

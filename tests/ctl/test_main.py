@@ -5,6 +5,7 @@ import argparse
 import os
 import signal
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,18 @@ class TestTheEnd:
             check=False,
         )
         assert done.returncode == 1
+
+    @pytest.mark.parametrize("ahead", [0, -1], ids=["today", "yesterday"])
+    @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "<+14>-14", "<-12>12"])
+    @pytest.mark.parametrize("words", [["explain", "--bridge=br0"], ["show"], ["check"]], ids=" ".join)
+    def test_the_time_zone_of_who_asks_changes_no_answer(self, words: list[str], zone: str, ahead: int) -> None:
+        """A rule expires by the day of the host, for the broker and the helper; elsewhere it is another day already."""
+        day = (datetime.now().astimezone() + timedelta(days=ahead)).date()
+        write(POLICY, f'[[allow]]\nbridge = "br0"\nexpires = {day}\n[end]\n')
+        before = ctl(*words)
+        said = ctl(*words, variables={"TZ": zone})
+        after = ctl(*words)  # another one if it was midnight meanwhile
+        assert said in (before, after)
 
     def test_it_runs_from_the_tree_as_well(self) -> None:
         """`python3 -m qbhelper.ctl`, as in a virtual environment."""

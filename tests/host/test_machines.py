@@ -67,6 +67,11 @@ def test_what_a_command_leaves_running_is_not_waited_for(container: Container) -
     assert container.run("sh", "-c", "sleep 1000 & echo started").output == "started\n"
 
 
+def test_units_may_be_reloaded_as_often_as_one_likes(container: Container) -> None:
+    """Each time systemd tells outside of it, where nobody listens once it has booted."""
+    container.check("sh", "-ec", "for time in $(seq 12); do systemctl daemon-reload; done", patience=30)
+
+
 def test_a_failure_tells_what_is_known(container: Container) -> None:
     """The command, its status, its output, and the machine's journal."""
     container.check("systemd-cat", "echo", "worth knowing")

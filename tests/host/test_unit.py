@@ -29,7 +29,7 @@ BOB = Nic("52:54:00:00:00:02", "10.0.0.2/24")
 
 IMPATIENT = """#!/usr/bin/python3 -I
 import sys
-sys.path.append("/usr/lib/qbhelper")
+sys.path.append("/usr/local/lib/qbhelper")
 from qbhelper.broker import main
 main.IDLE_SECONDS = 0.3
 sys.exit(main.main([]))

@@ -66,11 +66,11 @@ def main(words):
 
 
 @cache
-def installation(name: str, core: str | None) -> Path:
-    """Install our helper, with `core` (if any) in place of its standalone.py; the prefix."""
+def installation(name: str, core: str | None, *settings: str) -> Path:
+    """Install our helper, with `core` (if any) in place of its standalone.py, and settings of make; the prefix."""
     prefix = world.WORLD / "probes" / name
     subprocess.run(
-        ["make", "-s", "-C", str(TREE), "install", f"prefix={prefix}", f"BUILD={world.WORLD}/build-{name}"],
+        ["make", "-s", "-C", str(TREE), "install", f"prefix={prefix}", f"BUILD={world.WORLD}/build-{name}", *settings],
         check=True,
         umask=0o022,
     )
@@ -85,9 +85,9 @@ def installation(name: str, core: str | None) -> Path:
 
 
 @cache
-def probe(name: str, core: str | None, privilege: Privilege) -> Way:
+def probe(name: str, core: str | None, privilege: Privilege, *settings: str) -> Way:
     """A helper with this core and this way to privilege."""
-    native = installation(name, core) / "bin/qbhelper"
+    native = installation(name, core, *settings) / "bin/qbhelper"
     copy = native.with_name(f"qbhelper-{privilege.value}")
     shutil.copyfile(native, copy)
     copy.chmod(0o4755 if privilege is Privilege.SETUID else 0o755)

@@ -11,6 +11,7 @@ import pytest
 from tests.kernel import probe
 from tests.kernel.conftest import LENT
 from tests.kernel.ways import Way, granted, refused
+from tests.support import world
 from tests.support.install import Privilege
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("br0")]
@@ -74,6 +75,7 @@ def test_a_core_that_others_can_change_is_not_started(way: Way, spoil: Callable[
         *("lib/qbhelper/qbhelper", "lib/qbhelper", "lib", "."),
         *("lib/qbhelper/qbhelper/kernel", "lib/qbhelper/qbhelper/policy", "lib/qbhelper/qbhelper/__pycache__"),
         *("lib/qbhelper/qbhelper/kernel/__pycache__", "lib/qbhelper/qbhelper/policy/__pycache__"),
+        *("lib/qbhelper/qbhelper/kernel/sieve", "lib/qbhelper/qbhelper/kernel/sieve/__pycache__"),
     ],
 )
 def test_a_core_in_a_directory_that_others_can_change_is_not_started(
@@ -82,6 +84,60 @@ def test_a_core_in_a_directory_that_others_can_change_is_not_started(
     """Who may write to the directory can put another core into it, so that counts as well."""
     spoil(prefix_of(way) / directory)
     with way.call() as outcome:
+        refused(outcome, "failed to start ")
+
+
+def sticky(path: Path) -> None:
+    """Let the group add to a directory, but not take away or replace what is in it."""
+    path.chmod(0o1775)
+
+
+@pytest.mark.parametrize("directory", [".", "lib", "lib/qbhelper", "lib/qbhelper/qbhelper"])
+def test_a_directory_that_a_group_adds_to_is_not_used(way: Way, directory: str) -> None:
+    """Sticky or not: a new module or setting there could come before what is meant."""
+    sticky(prefix_of(way) / directory)
+    with way.call() as outcome:
+        refused(outcome, f"failed to start {prefix_of(way)}")
+
+
+@pytest.fixture(params=LENT)
+def stored(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """A copy that was built for a store, and lies in it; that is put in order again."""
+    store = world.WORLD / "probes/store"
+    yield probe.probe("store/package", None, request.param, f"STORE={store}")
+    for path in (store, store / "package", store / "package/lib"):
+        path.chmod(0o755)
+        os.chown(path, 0, 0)
+
+
+def test_a_group_may_add_to_the_store_that_a_helper_was_built_for(stored: Way) -> None:
+    """As on NixOS, whose /nix/store is root:nixbld 1775: what is root's in there stays root's."""
+    sticky(prefix_of(stored).parent)
+    with stored.call() as outcome:
+        granted(outcome)
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1757, 0o1777])
+def test_a_store_where_what_is_roots_can_be_replaced_is_not_used(stored: Way, mode: int) -> None:
+    """Not sticky, or open to everybody."""
+    prefix_of(stored).parent.chmod(mode)
+    with stored.call() as outcome:
+        refused(outcome, "failed to start ")
+
+
+def test_a_store_of_somebody_else_is_not_used(stored: Way) -> None:
+    """Who owns a sticky directory may replace what is in it."""
+    sticky(prefix_of(stored).parent)
+    somebody(prefix_of(stored).parent)
+    with stored.call() as outcome:
+        refused(outcome, "failed to start ")
+
+
+@pytest.mark.parametrize("directory", [".", "lib"])
+def test_only_the_store_itself_is_for_a_group_to_add_to(stored: Way, directory: str) -> None:
+    """Not what lies in it."""
+    sticky(prefix_of(stored) / directory)
+    with stored.call() as outcome:
         refused(outcome, "failed to start ")
 
 

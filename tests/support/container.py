@@ -12,7 +12,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tests.support import cache, images, payload, pump, trees, world
@@ -34,12 +35,11 @@ class Container(Machine):
         with ExitStack() as undo:
             self._console = undo.enter_context(tempfile.TemporaryFile())
             self._root = self._mounted(release, undo)
-            self._notifications = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            self._notifications.bind(str(self._root.with_name("notify")))
             self._cgroup = _own_cgroup(release, undo)
-            self._process = self._start()
-            undo.callback(self._end_process)
-            self._await_boot()
+            with self._notified() as notifications:
+                self._process = self._start(notifications)
+                undo.callback(self._end_process)
+                self._await_boot(notifications)
             self._undo = undo.pop_all()
 
     def _mounted(self, release: str, undo: ExitStack) -> Path:
@@ -49,7 +49,22 @@ class Container(Machine):
         layers = [payload.layer(release), trees.cached(release) / "root"]
         return undo.enter_context(payload.overlay(layers, place / "own", place / "work", place / "root"))
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    @contextmanager
+    def _notified(self) -> Iterator[socket.socket]:
+        """Give a socket for what a boot tells.
+
+        It is closed when that is over: after ten messages that nobody reads (net.unix.max_dgram_qlen) nspawn would
+        stand still, and systemd, which tells of each reload of its units, with it.
+        """
+        path = self._root.with_name("notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications:
+            notifications.bind(str(path))
+            try:
+                yield notifications
+            finally:
+                path.unlink()
+
+    def _start(self, notifications: socket.socket) -> "subprocess.Popen[bytes]":
         words = [
             *("--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe", "--notify-ready=yes"),
             *("--private-network", "--capability=CAP_NET_ADMIN", "--bind=/dev/net/tun", f"--machine={self.name}"),
@@ -64,7 +79,7 @@ class Container(Machine):
         variables = {
             # Where the machine still has the first kind of control groups, the container is to have the second.
             "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
-            "NOTIFY_SOCKET": str(self._notifications.getsockname()),
+            "NOTIFY_SOCKET": str(notifications.getsockname()),
         }
         return subprocess.Popen(
             ["systemd-nspawn", *words],
@@ -75,18 +90,18 @@ class Container(Machine):
             preexec_fn=prepare,
         )
 
-    def _await_boot(self) -> None:
+    def _await_boot(self, notifications: socket.socket) -> None:
         """Wait for two notifications: nspawn tells which process it made, and that one when it has booted."""
         deadline = time.monotonic() + BOOT_SECONDS
         handle = os.pidfd_open(self._process.pid)
         try:
             while True:
                 left = max(0.0, deadline - time.monotonic())
-                notified = self._notifications.fileno()
+                notified = notifications.fileno()
                 ready = select.select([notified, handle], [], [], left)[0]
                 if notified not in ready:
                     raise self.failure("it ended while it booted" if ready else f"not booted in {BOOT_SECONDS:g} s")
-                message = self._notifications.recv(4096).decode()
+                message = notifications.recv(4096).decode()
                 if leader := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
                     self._leader = int(leader[1])
                 if "READY=1" in message.splitlines():
@@ -98,8 +113,9 @@ class Container(Machine):
         """Have it boot again, and wait until it has."""
         self.check("systemctl", "reboot")
         self._process.wait(END_SECONDS)
-        self._process = self._start()
-        self._await_boot()
+        with self._notified() as notifications:
+            self._process = self._start(notifications)
+            self._await_boot(notifications)
 
     def _execute(self, argv: list[str], stdin: bytes, patience: float) -> Stream:
         with open(os.memfd_create("stdin"), "w+b") as file:

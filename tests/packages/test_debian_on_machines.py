@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Debian packages where systemd runs: installed, upgraded and removed on a machine of each release."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.packages import debs
+from tests.packages.debs import Debs
+from tests.support import machines
+from tests.support.caller import PLAIN_UID
+from tests.support.container import Container
+
+pytestmark = pytest.mark.needs_root
+
+CALL = """
+import array, json, os, socket, subprocess, sys
+ours, theirs = socket.socketpair()
+argv = [sys.argv[1], "--use-vnet", "--br=br0", f"--fd={theirs.fileno()}"]
+done = subprocess.run(argv, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=60)
+theirs.close()
+fds = socket.recv_fds(ours, 1, 1)[1]
+print(json.dumps([done.returncode, done.stderr, len(fds), os.listdir("/sys/class/net/br0/brif")]))
+"""
+"""Asks for a port as QEMU does, and tells how that ended."""
+
+
+@pytest.fixture(params=["debian13", "debian12"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Container]:
+    """A machine with a bridge that everybody may use."""
+    if why := machines.why_not(request.param):
+        pytest.skip(why)
+    with Container(request.param) as booted:
+        booted.check("ip", "link", "add", "br0", "type", "bridge")
+        booted.write("/etc/qemu/bridge.conf", b"allow br0\n")
+        yield booted
+
+
+def install(machine: Container, *packages: Path) -> None:
+    """Install, or upgrade, with dpkg."""
+    for package in packages:
+        machine.write(f"/tmp/{package.name}", package.read_bytes())
+    machine.check("dpkg", "--install", *(f"/tmp/{package.name}" for package in packages))
+
+
+def call(machine: Container, helper: str = "/usr/bin/qbhelper") -> tuple[int, str, int, list[str]]:
+    """Call the helper as a user without any privilege: its status, what it said, fds that came, ports of the bridge."""
+    status, said, fds, ports = json.loads(machine.check("python3", "-c", CALL, helper, uid=PLAIN_UID))
+    return status, said, fds, ports
+
+
+def state(machine: Container, unit: str) -> str:
+    """Whether a unit is active."""
+    return machine.run("systemctl", "is-active", unit).output.strip()
+
+
+def show(machine: Container, field: str, unit: str = "qbhelper.service") -> str:
+    """What systemd knows of a unit."""
+    return machine.check("systemctl", "show", "--value", f"--property={field}", unit).strip()
+
+
+def test_installed_it_serves_at_once(machine: Container, built: Debs) -> None:
+    """Nobody has to enable or start anything: the socket is open, and the first caller starts the broker."""
+    install(machine, built["qbhelper"], built["qbhelper-libvirt"])
+    assert (state(machine, "qbhelper.socket"), state(machine, "qbhelper.service")) == ("active", "inactive")
+    for helper in ("/usr/bin/qbhelper", "/usr/bin/qemu-bridge-helper"):
+        status, said, fds, ports = call(machine, helper)
+        assert (status, said, fds, len(ports)) == (0, "", 1, 1)
+    assert show(machine, "User") == "qbhelper"
+    assert machine.check("systemctl", "--failed", "--plain", "--no-legend") == ""
+    assert machine.check("qbhelperctl", "explain", "--bridge=br0", uid=PLAIN_UID).startswith(f"uid {PLAIN_UID} may")
+
+
+def test_an_upgrade_replaces_the_broker_that_runs(machine: Container, built: Debs, tmp_path: Path) -> None:
+    """The socket stays open, and who asks next is answered by the new one."""
+    install(machine, built["qbhelper"])
+    assert call(machine)[0] == 0
+    before, old = show(machine, "ActiveEnterTimestampMonotonic", "qbhelper.socket"), show(machine, "MainPID")
+    assert old != "0"
+    install(machine, debs.newer(built["qbhelper"], tmp_path / "newer.deb"))
+    assert show(machine, "ActiveEnterTimestampMonotonic", "qbhelper.socket") == before
+    assert show(machine, "MainPID") != old
+    assert call(machine)[0] == 0
+
+
+def test_removed_nothing_of_it_runs(machine: Container, built: Debs) -> None:
+    """Neither the socket nor the broker is left, and the policy is there until it is purged."""
+    install(machine, built["qbhelper"])
+    assert call(machine)[0] == 0
+    assert machine.run("pgrep", "--count", "qbhelperd").output == "1\n"
+    machine.check("dpkg", "--remove", "qbhelper")
+    assert {state(machine, unit) for unit in ("qbhelper.socket", "qbhelper.service")} == {"inactive"}
+    assert machine.run("pgrep", "--count", "qbhelperd").output == "0\n"
+    assert machine.check("ls", "/etc/qbhelper").split() == ["policy.toml"]
+    machine.check("dpkg", "--purge", "qbhelper")
+    assert machine.run("ls", "-d", "/etc/qbhelper", "/run/qbhelper").status == 2
