@@ -22,6 +22,7 @@ class Case:
 NET4, NET6 = ip_network("10.0.0.0/24"), ip_network("2001:db8::/64")
 OUR4, THEIR4 = "10.0.0.5", "10.9.9.9"
 OUR6, THEIR6 = "2001:db8::5", "2001:db8:bad::5"
+ODD_MAC = bytes.fromhex("525401123451")
 OUR_LINK_LOCAL = f.link_local_of(OWN_MAC)
 ROUTER = "fe80::1"
 ALL_NODES, SOLICITED, ALL_ROUTERS, LISTENERS = "ff02::1", "ff02::1:ff00:5", "ff02::2", "ff02::16"
@@ -50,15 +51,20 @@ def _pair(sieve: Sieve, honest: dict[str, bytes], dishonest: dict[str, bytes]) -
     ]
 
 
+_NONCE = b"\x0e\x01nonce!"
+
+
 def ip4(sender: str, **words: object) -> bytes:
     """A frame with a datagram of UDP over IPv4."""
     return f.ethernet(f.IPV4, f.ipv4(sender, "10.0.0.1", f.udp(1000, 2000)), **words)  # type: ignore[arg-type]
 
 
-def ip6(source: str, payload: bytes = b"", destination: str = "2001:db8::1", **words: object) -> bytes:
+def ip6(
+    source: str, payload: bytes = b"", destination: str = "2001:db8::1", *, mac: bytes = OWN_MAC, **words: object
+) -> bytes:
     """A frame with a message of ICMPv6, an echo request by default."""
     packet = f.ipv6(source, destination, payload or f.icmpv6(128), **words)  # type: ignore[arg-type]
-    return f.ethernet(f.IPV6, packet)
+    return f.ethernet(f.IPV6, packet, source=mac)
 
 
 def _in_two(payload: bytes, *, first: int) -> list[bytes]:
@@ -98,8 +104,15 @@ CASES = [
             "an answer of arp with the own mac": f.ethernet(f.ARP, f.arp(THEIR4, OUR4, operation=2)),
             "nd with the own mac": ip6(THEIR6, f.neighbour_solicitation(OUR6, f.mac_option(1)), SOLICITED),
             "nd without a mac": ip6("::", f.neighbour_solicitation(OUR6), SOLICITED),
-            "nd with a nonce as well": ip6(
-                OUR6, f.neighbour_solicitation(OUR6, b"\x0e\x01nonce!" + f.mac_option(1)), SOLICITED
+            "nd with a nonce as well": ip6(OUR6, f.neighbour_solicitation(OUR6, _NONCE + f.mac_option(1)), SOLICITED),
+            "nd with eight options": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, _NONCE * 7 + f.mac_option(2)), ALL_NODES
+            ),
+            "router solicitation of the own mac": ip6(OUR6, f.router_solicitation(f.mac_option(1)), ALL_ROUTERS),
+            "router advertisement of the own mac": ip6(OUR6, f.router_advertisement(f.mac_option(1)), ALL_NODES),
+            "what comes after nd, in a fragment": ip6(OUR6, f.icmpv6(138), extensions=[f.fragment()]),
+            "a datagram whose port begins like nd": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, f.udp(136 << 8, 53, bytes(32)), following=f.UDP)
             ),
             "any other kind of frame": f.ethernet(0x88CC, bytes(46)),
             "qemu's announcement": f.ethernet(f.REVERSE_ARP, ANNOUNCEMENT),
@@ -133,6 +146,22 @@ CASES = [
             "nd answer of both macs": ip6(
                 OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2) + f.mac_option(2, OTHER_MAC)), ALL_NODES
             ),
+            "nd answer of both macs, the other's first": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2, OTHER_MAC) + f.mac_option(2)), ALL_NODES
+            ),
+            "nd answer with nine options": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, _NONCE * 8 + f.mac_option(2)), ALL_NODES
+            ),
+            "nd answer whose mac has more than six bytes": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, b"\x02\x02" + OWN_MAC + bytes(8)), ALL_NODES
+            ),
+            "nd answer with an option beyond its end": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, b"\x0e\x02nonce!"), ALL_NODES
+            ),
+            "nd answer in a fragment": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2)), ALL_NODES, extensions=[f.fragment()]
+            ),
+            "a redirect in a fragment": ip6(OUR6, f.redirect(OUR6, THEIR6), extensions=[f.fragment()]),
             "nd answer with an option of no length": ip6(OUR6, f.neighbour_advertisement(OUR6, b"\x0e\0" + bytes(6))),
             "nd answer behind an extension": ip6(
                 OUR6,
@@ -165,6 +194,14 @@ CASES = [
             "the link-local address of the own mac": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS),
             "a listener report behind its extension": ip6(
                 OUR_LINK_LOCAL, f.listener_report(), LISTENERS, extensions=[f.extension(f.HOP_BY_HOP)]
+            ),
+            **{
+                f"a listener's message without address: {message}": ip6("::", f.icmpv6(message, bytes(20)), LISTENERS)
+                for message in (131, 132)
+            },
+            "the link-local address of a mac with odd bytes": ip6(f.link_local_of(ODD_MAC), mac=ODD_MAC),
+            "a datagram whose port begins like an answer of nd": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, f.udp(136 << 8, 53, bytes(32)), following=f.UDP)
             ),
             "a listener report without address": ip6(
                 "::", f.listener_report(), LISTENERS, extensions=[f.extension(f.HOP_BY_HOP)]
@@ -236,6 +273,12 @@ CASES = [
             "no address, in a datagram that looks like a report": f.ethernet(
                 f.IPV6, f.ipv6("::", LISTENERS, f.udp(143 << 8, 53), following=f.UDP)
             ),
+            "no address, in an echo request to many": ip6("::", f.icmpv6(128), ALL_NODES),
+            "no address, in an answer to all": ip6("::", f.neighbour_advertisement(OUR6), ALL_NODES),
+            **{
+                f"nearly the link-local address of the own mac: {address}": ip6(address)
+                for address in ("fe81::5054:ff:fe12:3450", "fe80::1:5054:ff:fe12:3450", "fe80::5055:ff:fe12:3450")
+            },
             "no address, and not to many": ip6("::", f.listener_report(), "2001:db8::1"),
             "detection of a duplicate of another's": ip6("::", f.neighbour_solicitation(THEIR6), SOLICITED),
             "detection of a duplicate of the router": ip6("::", f.neighbour_solicitation(ROUTER), SOLICITED),
@@ -259,6 +302,7 @@ CASES = [
         {"ipv4": ip4(OUR4), "arp": f.ethernet(f.ARP, f.arp(OUR4, THEIR4))},
         {"ipv6": ip6(OUR6), "link-local ipv6": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS)},
     ),
+    *_pair(Sieve(addresses=(ip_network("2000::/3"),)), {"the link-local address": ip6(OUR_LINK_LOCAL)}, {}),
     *_pair(
         ONLY_IPV6,
         {"ipv6": ip6(OUR6)},
@@ -373,6 +417,9 @@ CASES = [
         {
             "a router advertisement": f.ethernet(f.IPV6, RA_PACKET),
             "a redirect": ip6(OUR_LINK_LOCAL, f.redirect(OUR6, THEIR6)),
+            "neighbour discovery in a fragment": ip6(
+                OUR6, f.neighbour_advertisement(OUR6), ALL_NODES, extensions=[f.fragment()]
+            ),
             "behind a tag": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1Q, 0)]),
             "behind two tags": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1AD, 0), (f.DOT1Q, 0)]),
             "behind five tags": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1Q, 0)] * 5),
@@ -425,6 +472,9 @@ CASES = [
             "ipv6": ip6(OUR6),
             "arp": f.ethernet(f.ARP, f.arp(OUR4, THEIR4)),
             "nd": ip6(OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2)), ALL_NODES),
+            "nd of the link-local address": ip6(
+                OUR_LINK_LOCAL, f.neighbour_advertisement(OUR_LINK_LOCAL, f.mac_option(2)), ALL_NODES
+            ),
             "a dhcp client": f.ethernet(f.IPV4, DHCP_DISCOVER),
             "a dhcpv6 client": f.ethernet(f.IPV6, DHCP6_SOLICIT),
         },
