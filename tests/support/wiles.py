@@ -52,6 +52,7 @@ def _pair(sieve: Sieve, honest: dict[str, bytes], dishonest: dict[str, bytes]) -
 
 
 _NONCE = b"\x0e\x01nonce!"
+_ANSWER_OF_ND = f.ipv6(OUR6, ALL_NODES, f.neighbour_advertisement(OUR6, f.mac_option(2)))
 
 
 def ip4(sender: str, **words: object) -> bytes:
@@ -118,6 +119,8 @@ CASES = [
             "qemu's announcement": f.ethernet(f.REVERSE_ARP, ANNOUNCEMENT),
             "a bpdu": f.bpdu(),
             "behind a tag": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(f.DOT1Q, 5)]),
+            "behind two tags": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(f.DOT1AD, 5), (f.DOT1Q, 5)]),
+            "nd behind a tag": f.ethernet(f.IPV6, _ANSWER_OF_ND, tags=[(f.DOT1Q, 5)]),
         },
         {
             "another's mac": ip4(OUR4, source=OTHER_MAC),
@@ -131,6 +134,7 @@ CASES = [
             "arp of another's mac behind two tags": f.ethernet(
                 f.ARP, f.arp(OUR4, OUR4, mac=OTHER_MAC), tags=[(f.DOT1AD, 5), (f.DOT1Q, 5)]
             ),
+            "arp behind three tags": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(0x9100, 0)] * 3),
             "arp behind five tags": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(f.DOT1Q, 0)] * 5),
             "arp of another's mac in 802.2": f.llc(f.SNAP, b"\x08\x06" + f.arp(OUR4, OUR4, mac=OTHER_MAC)),
             "arp of another size": f.ethernet(f.ARP, f.arp(OUR4, OUR4, sizes=(8, 4))),
@@ -251,6 +255,9 @@ CASES = [
             "a dhcp client in fragments": f.ethernet(
                 f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 67, bytes(240)), more=True)
             ),
+            "a dhcp client in a later fragment": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 67, bytes(240)), fragment=8)
+            ),
             "ipv6 as ipv4": f.ethernet(f.IPV4, f.ipv4(OUR4, OUR4, first_byte=0x65)),
             "a header that is too short": f.ethernet(f.IPV4, f.ipv4(OUR4, OUR4, first_byte=0x44)),
             "arp of another's address": f.ethernet(f.ARP, f.arp(THEIR4, OUR4)),
@@ -260,6 +267,7 @@ CASES = [
             "an arp probe for another's address": f.ethernet(f.ARP, f.arp("0.0.0.0", THEIR4)),
             "arp of another kind of network": f.ethernet(f.ARP, f.arp(OUR4, OUR4, hardware=6)),
             "an announcement of an address": f.ethernet(f.REVERSE_ARP, f.arp(THEIR4, "0.0.0.0", operation=3)),
+            "an announcement as arp": f.ethernet(f.ARP, ANNOUNCEMENT),
             "an answer of reverse arp": f.ethernet(f.REVERSE_ARP, f.arp("0.0.0.0", "0.0.0.0", operation=4)),
             "another's address of ipv6": ip6(THEIR6),
             "the router's link-local address": ip6(ROUTER),
@@ -317,6 +325,8 @@ CASES = [
         BPDU,
         {
             "ipv4": ip4(THEIR4),
+            "ipv6": ip6(THEIR6),
+            "another group of cisco's": ip4(OUR4, destination=bytes.fromhex("01000cccccce")),
             "ipv4 in 802.2": f.llc(f.SNAP, b"\x08\0" + f.ipv4(THEIR4, OUR4)),
             "to a group of ipv4": ip4(OUR4, destination=bytes.fromhex("01005e000001")),
             "a mac that ends like cisco's": ip4(OUR4, destination=bytes.fromhex("52540011cccc")),
@@ -350,6 +360,9 @@ CASES = [
         {
             "a client": f.ethernet(f.IPV4, DHCP_DISCOVER),
             "a client of dhcpv6": f.ethernet(f.IPV6, DHCP6_SOLICIT),
+            "the ports of dhcpv6 in tcp": f.ethernet(
+                f.IPV6, f.ipv6(OUR_LINK_LOCAL, ROUTER, f.udp(547, 546, bytes(40)), following=f.TCP)
+            ),
             "the ports of dhcp in tcp": f.ethernet(f.IPV4, f.ipv4(OUR4, THEIR4, f.udp(67, 68), protocol=6)),
             "another's address": ip4(THEIR4),
             "a later fragment": f.ethernet(f.IPV4, f.ipv4(OUR4, THEIR4, f.udp(67, 68), fragment=8)),
@@ -401,6 +414,9 @@ CASES = [
             "a router solicitation": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS),
             "a neighbour advertisement": ip6(OUR6, f.neighbour_advertisement(ROUTER), ALL_NODES),
             "an echo request in fragments": ip6(OUR6, f.icmpv6(128, bytes(20)), extensions=[f.fragment(0, more=True)]),
+            "behind six headers": ip6(OUR6, extensions=[f.extension(f.DESTINATION)] * 6),
+            "a packet of nothing": f.ethernet(f.IPV6, f.ipv6(OUR6, THEIR6, b"", following=59), least=0),
+            "the least other kind of frame": f.ethernet(0x600, bytes(46)),
             "the end of a router advertisement alone": _in_two(f.router_advertisement(), first=8)[1],
             "a later fragment that looks like one": ip6(
                 OUR6, f.router_advertisement(), ALL_NODES, extensions=[f.fragment(8)]
@@ -424,6 +440,25 @@ CASES = [
             "behind two tags": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1AD, 0), (f.DOT1Q, 0)]),
             "behind five tags": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1Q, 0)] * 5),
             "in 802.2": f.llc(f.SNAP, b"\x86\xdd" + RA_PACKET),
+            "an echo request behind seven headers": ip6(OUR6, extensions=[f.extension(f.DESTINATION)] * 7),
+            "a first fragment that ends too early": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, bytes(7), following=f.UDP, extensions=[f.fragment(0, more=True)])
+            ),
+            "the longest frame of 802.2": f.ethernet(0x5FF, bytes(46)),
+            **{
+                f"with much behind it, and before it {name}": ip6(
+                    OUR_LINK_LOCAL, f.router_advertisement(bytes(640)), ALL_NODES, extensions=[extension]
+                )
+                for name, extension in {
+                    "a hop-by-hop header": f.extension(f.HOP_BY_HOP, 24),
+                    "a routing header": f.extension(43, 24),
+                    "a header of mobility": f.extension(135, 24),
+                    "a header of hip": f.extension(139, 24),
+                    "a header of shim6": f.extension(140, 24),
+                    "authentication": (f.AUTHENTICATION, b"\x04" + bytes(22)),
+                    "a fragment header": (f.FRAGMENT, b"\x05" + bytes(6)),
+                }.items()
+            },
             "behind a hop-by-hop header": ip6(
                 OUR_LINK_LOCAL, f.router_advertisement(), ALL_NODES, extensions=[f.extension(f.HOP_BY_HOP)]
             ),
@@ -462,8 +497,14 @@ CASES = [
             "a tag for priority alone": ip4(OUR4, tags=[(f.DOT1Q, 0)]),
             "a tag of 802.1ad": ip4(OUR4, tags=[(f.DOT1AD, 5)]),
             "a tag from before 802.1ad": ip4(OUR4, tags=[(0x9100, 5)]),
+            "another tag from before 802.1ad": ip4(OUR4, tags=[(0x9200, 5)]),
             "two tags": ip4(OUR4, tags=[(f.DOT1Q, 5), (f.DOT1Q, 6)]),
         },
+    ),
+    *_pair(
+        Sieve(macs=MACS.macs, guards=DHCP_SERVER.guards),
+        {"ipv4": ip4(THEIR4)},
+        {"an offer": f.ethernet(f.IPV4, DHCP_OFFER)},
     ),
     *_pair(
         EVERYTHING,
