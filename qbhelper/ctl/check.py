@@ -13,7 +13,7 @@ from posixpath import basename, dirname
 
 from qbhelper import sources
 from qbhelper.accounts import HostAccounts
-from qbhelper.ctl import mistakes
+from qbhelper.ctl import mistakes, people
 from qbhelper.ctl.output import EXIT_NO, EXIT_YES, paint, say, say_json
 from qbhelper.ctl.tree import WORDS, Tree, default_path
 from qbhelper.errors import KernelError, PolicyError, Problem, printable, reason
@@ -42,7 +42,9 @@ class Report:
         self.errors += problems
         if policy is not None:
             self.rules += len(policy.rules)
-            self.warnings += mistakes.in_policy(policy, HostAccounts(), time.localtime()[:3], self._find)
+            self.warnings += mistakes.in_policy(
+                policy, HostAccounts(), time.localtime()[:3], self._find, [*people.with_subordinate_uids()]
+            )
 
     def take_list(self, path: bytes, text: bytes | None = None) -> None:
         """Take in an access list; `text` is what stands there, if that is known."""

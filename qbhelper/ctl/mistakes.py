@@ -10,7 +10,7 @@ from qbhelper.policy import access_list
 from qbhelper.policy.decision import Place
 from qbhelper.policy.rules import Policy, Rule
 from qbhelper.policy.who import Ids, Who
-from qbhelper.request import is_bridge_name
+from qbhelper.request import Caller, is_bridge_name
 
 if TYPE_CHECKING:
     from qbhelper.policy.rules import Day
@@ -22,13 +22,19 @@ Find = Callable[[bytes], Bridge | None]
 _LIST_THEM = "`ip link show type bridge' lists the bridges that are there"
 
 
-def in_policy(policy: Policy, accounts: "Accounts", today: "Day", find: Find) -> list[Problem]:
-    """Return the mistakes in a policy that has no errors, rule by rule."""
+def in_policy(
+    policy: Policy, accounts: "Accounts", today: "Day", find: Find, subordinates: Sequence[tuple[str, Caller]] = ()
+) -> list[Problem]:
+    """Return the mistakes in a policy that has no errors, rule by rule.
+
+    subordinates: whoever has subordinate uids, by name, and as they can ask by one of these.
+    """
     found: list[Problem] = []
     for number, rule in enumerate(policy.rules):
         faults = [
             *_of_accounts(rule, accounts),
             *_of_bridges(rule.allow, rule.bridges, find),
+            *_of_limits(rule, accounts, subordinates),
             *_of_time(rule, policy.rules[:number], policy.rules, accounts, today),
         ]
         found += [Problem(rule.place.path, rule.place.line, what, hint) for what, hint in faults]
@@ -85,6 +91,21 @@ def _of_bridges(allow: bool, names: frozenset[bytes] | list[bytes] | None, find:
                 f"`{word}' is another name of `{canonical}': only who asks by it is refused",
                 f"write {canonical}, which refuses by all its names",
             )
+
+
+def _of_limits(
+    rule: Rule, accounts: "Accounts", subordinates: Sequence[tuple[str, Caller]]
+) -> Iterator[tuple[str, str]]:
+    """Yield who can have more ports than `max_ports`, which counts uids, where nothing else limits them."""
+    if not rule.allow or rule.terms.max_ports is None or rule.terms.max_ports_total is not None:
+        return
+    names = list(dict.fromkeys(name for name, caller in subordinates if rule.who.includes(caller, accounts)))
+    if names:
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield (
+            f"max_ports counts {names[0]}{others} as many users: they have subordinate uids (/etc/subuid)",
+            "write max_ports_total beside it, or name `users'",
+        )
 
 
 def _of_time(

@@ -7,12 +7,14 @@ import pwd
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from qbhelper.errors import QbError, printable
 from qbhelper.policy.values import WrongValue
 from qbhelper.policy.who import ID_MAX, Who, parse_ids
 from qbhelper.request import Caller
 
+SUBUID = "/etc/subuid"
 NO_GROUP = ID_MAX + 1
 """Nobody is in it."""
 
@@ -60,6 +62,22 @@ def people() -> Iterator[tuple[str, Caller]]:
     """Yield the name of each user of this host, and the ids that they have when they log in."""
     for account in pwd.getpwall():
         yield account.pw_name, _caller_of(account)
+
+
+def with_subordinate_uids() -> Iterator[tuple[str, Caller]]:
+    """Yield who has uids in /etc/subuid (subuid(5)): the printable name, and the first of these with their groups."""
+    try:
+        lines = Path(SUBUID).read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        owner, _, numbers = line.partition(":")
+        first, _, count = numbers.partition(":")
+        is_range = first.isdecimal() and len(first) <= len(str(ID_MAX)) and count.isdecimal() and count.strip("0")
+        if is_range and int(first) <= ID_MAX:
+            with suppress(QbError):
+                person = person_named(owner)
+                yield person.name, Caller(int(first), person.caller.gid, person.caller.groups)
 
 
 def _caller_of(account: pwd.struct_passwd) -> Caller:

@@ -75,15 +75,21 @@ def as_user(user: str) -> list[str]:
 
 
 @contextmanager
-def accounts(passwd: str = PASSWD, group: str = GROUP) -> Iterator[None]:
+def accounts(passwd: str = PASSWD, group: str = GROUP, subuid: str = "") -> Iterator[None]:
     """These accounts and no others, for the time of the block."""
-    before = {Path("/etc") / name: (Path("/etc") / name).read_bytes() for name in ("passwd", "group")}
+    before = {
+        Path("/etc") / name: (Path("/etc") / name).read_bytes()
+        for name in ("passwd", "group", "subuid")
+        if (Path("/etc") / name).exists()
+    }
     try:
         Path("/etc/passwd").write_text(passwd)
         Path("/etc/group").write_text(group)
+        Path("/etc/subuid").write_text(subuid)
         forget()
         yield
     finally:
+        Path("/etc/subuid").unlink(missing_ok=True)
         for path, content in before.items():
             path.write_bytes(content)
         forget()

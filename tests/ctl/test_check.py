@@ -54,6 +54,22 @@ class TestTheHost:
         ]
         assert found[-1] == "3 errors"
 
+    def test_who_can_get_around_a_limit_is_told(self) -> None:
+        """By the host's own /etc/subuid, with the groups that the host says; lines that say nothing are passed over."""
+        write(POLICY, '[[allow]]\nbridge = "br0"\ngroups = "students"\nmax_ports = 2\n[end]\n')
+        for lines, told in (
+            ("bob:165536:65536\n1000:231072:65536\nada:296608:65536\n", "bob and 1 more"),
+            ("ada:296608:65536\nnobody-here:1:1\nbob:x:1\nbob:1\nalice:5:0\nbob:" + "9" * 5000 + ":1\n", None),
+            ("", None),
+        ):
+            with host.accounts(subuid=lines):
+                found = lines_of(status=0)
+            expected = (
+                f"{POLICY}:1: warning: max_ports counts {told} as many users: they have subordinate uids "
+                "(/etc/subuid); write max_ports_total beside it, or name `users'"
+            )
+            assert found[:-1] == ([expected] if told else [])
+
     def test_the_access_list_is_no_matter_beside_a_policy(self) -> None:
         """It does not count, whatever is wrong with it."""
         write(POLICY, ALLOW)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from qbhelper.ctl import mistakes
 from qbhelper.kernel.link import Bridge
 from qbhelper.policy.rules import Policy
+from qbhelper.request import Caller
 from tests.ctl import goldens
 from tests.support.policies import ACCOUNTS, CALLERS, PATH, TODAY, decide, given_by, policy_of
 from tests.unit.test_policy_properties import ASKED, Said, policies
@@ -16,6 +17,8 @@ from tests.unit.test_policy_properties import ASKED, Said, policies
 CASES = goldens.cases(Path(__file__).parent / "goldens" / "mistakes.txt")
 BRIDGES = {b"br0": Bridge(1, b"br0", 1500, True), b"lan0": Bridge(1, b"br0", 1500, True)}
 OTHERS = {b"br1": Bridge(2, b"br1", 1500, True), b"eth0": Bridge(3, b"eth0", 1500, False)}
+
+SUBORDINATES = [("bob", Caller(165_536, 1001, (2000,))), ("ada", Caller(231_072, 2001, (2000,)))]
 
 
 def find(name: bytes) -> Bridge | None:
@@ -32,7 +35,7 @@ def find_all(name: bytes) -> Bridge:
 def test_a_mistake_is_told_exactly_so(case: str) -> None:
     """Where, what, and what to do."""
     text, expected = CASES[case]
-    found = mistakes.in_policy(policy_of(text), ACCOUNTS, TODAY, find)
+    found = mistakes.in_policy(policy_of(text), ACCOUNTS, TODAY, find, SUBORDINATES)
     assert [str(problem).removeprefix(f"{PATH}:") for problem in found] == expected
 
 

@@ -22,6 +22,7 @@ class Case:
 NET4, NET6 = ip_network("10.0.0.0/24"), ip_network("2001:db8::/64")
 OUR4, THEIR4 = "10.0.0.5", "10.9.9.9"
 OUR6, THEIR6 = "2001:db8::5", "2001:db8:bad::5"
+ODD_MAC = bytes.fromhex("525401123451")
 OUR_LINK_LOCAL = f.link_local_of(OWN_MAC)
 ROUTER = "fe80::1"
 ALL_NODES, SOLICITED, ALL_ROUTERS, LISTENERS = "ff02::1", "ff02::1:ff00:5", "ff02::2", "ff02::16"
@@ -50,15 +51,21 @@ def _pair(sieve: Sieve, honest: dict[str, bytes], dishonest: dict[str, bytes]) -
     ]
 
 
+_NONCE = b"\x0e\x01nonce!"
+_ANSWER_OF_ND = f.ipv6(OUR6, ALL_NODES, f.neighbour_advertisement(OUR6, f.mac_option(2)))
+
+
 def ip4(sender: str, **words: object) -> bytes:
     """A frame with a datagram of UDP over IPv4."""
     return f.ethernet(f.IPV4, f.ipv4(sender, "10.0.0.1", f.udp(1000, 2000)), **words)  # type: ignore[arg-type]
 
 
-def ip6(source: str, payload: bytes = b"", destination: str = "2001:db8::1", **words: object) -> bytes:
+def ip6(
+    source: str, payload: bytes = b"", destination: str = "2001:db8::1", *, mac: bytes = OWN_MAC, **words: object
+) -> bytes:
     """A frame with a message of ICMPv6, an echo request by default."""
     packet = f.ipv6(source, destination, payload or f.icmpv6(128), **words)  # type: ignore[arg-type]
-    return f.ethernet(f.IPV6, packet)
+    return f.ethernet(f.IPV6, packet, source=mac)
 
 
 def _in_two(payload: bytes, *, first: int) -> list[bytes]:
@@ -98,13 +105,22 @@ CASES = [
             "an answer of arp with the own mac": f.ethernet(f.ARP, f.arp(THEIR4, OUR4, operation=2)),
             "nd with the own mac": ip6(THEIR6, f.neighbour_solicitation(OUR6, f.mac_option(1)), SOLICITED),
             "nd without a mac": ip6("::", f.neighbour_solicitation(OUR6), SOLICITED),
-            "nd with a nonce as well": ip6(
-                OUR6, f.neighbour_solicitation(OUR6, b"\x0e\x01nonce!" + f.mac_option(1)), SOLICITED
+            "nd with a nonce as well": ip6(OUR6, f.neighbour_solicitation(OUR6, _NONCE + f.mac_option(1)), SOLICITED),
+            "nd with eight options": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, _NONCE * 7 + f.mac_option(2)), ALL_NODES
+            ),
+            "router solicitation of the own mac": ip6(OUR6, f.router_solicitation(f.mac_option(1)), ALL_ROUTERS),
+            "router advertisement of the own mac": ip6(OUR6, f.router_advertisement(f.mac_option(1)), ALL_NODES),
+            "what comes after nd, in a fragment": ip6(OUR6, f.icmpv6(138), extensions=[f.fragment()]),
+            "a datagram whose port begins like nd": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, f.udp(136 << 8, 53, bytes(32)), following=f.UDP)
             ),
             "any other kind of frame": f.ethernet(0x88CC, bytes(46)),
             "qemu's announcement": f.ethernet(f.REVERSE_ARP, ANNOUNCEMENT),
             "a bpdu": f.bpdu(),
             "behind a tag": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(f.DOT1Q, 5)]),
+            "behind two tags": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(f.DOT1AD, 5), (f.DOT1Q, 5)]),
+            "nd behind a tag": f.ethernet(f.IPV6, _ANSWER_OF_ND, tags=[(f.DOT1Q, 5)]),
         },
         {
             "another's mac": ip4(OUR4, source=OTHER_MAC),
@@ -118,6 +134,7 @@ CASES = [
             "arp of another's mac behind two tags": f.ethernet(
                 f.ARP, f.arp(OUR4, OUR4, mac=OTHER_MAC), tags=[(f.DOT1AD, 5), (f.DOT1Q, 5)]
             ),
+            "arp behind three tags": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(0x9100, 0)] * 3),
             "arp behind five tags": f.ethernet(f.ARP, f.arp(OUR4, OUR4), tags=[(f.DOT1Q, 0)] * 5),
             "arp of another's mac in 802.2": f.llc(f.SNAP, b"\x08\x06" + f.arp(OUR4, OUR4, mac=OTHER_MAC)),
             "arp of another size": f.ethernet(f.ARP, f.arp(OUR4, OUR4, sizes=(8, 4))),
@@ -133,6 +150,22 @@ CASES = [
             "nd answer of both macs": ip6(
                 OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2) + f.mac_option(2, OTHER_MAC)), ALL_NODES
             ),
+            "nd answer of both macs, the other's first": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2, OTHER_MAC) + f.mac_option(2)), ALL_NODES
+            ),
+            "nd answer with nine options": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, _NONCE * 8 + f.mac_option(2)), ALL_NODES
+            ),
+            "nd answer whose mac has more than six bytes": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, b"\x02\x02" + OWN_MAC + bytes(8)), ALL_NODES
+            ),
+            "nd answer with an option beyond its end": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, b"\x0e\x02nonce!"), ALL_NODES
+            ),
+            "nd answer in a fragment": ip6(
+                OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2)), ALL_NODES, extensions=[f.fragment()]
+            ),
+            "a redirect in a fragment": ip6(OUR6, f.redirect(OUR6, THEIR6), extensions=[f.fragment()]),
             "nd answer with an option of no length": ip6(OUR6, f.neighbour_advertisement(OUR6, b"\x0e\0" + bytes(6))),
             "nd answer behind an extension": ip6(
                 OUR6,
@@ -165,6 +198,14 @@ CASES = [
             "the link-local address of the own mac": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS),
             "a listener report behind its extension": ip6(
                 OUR_LINK_LOCAL, f.listener_report(), LISTENERS, extensions=[f.extension(f.HOP_BY_HOP)]
+            ),
+            **{
+                f"a listener's message without address: {message}": ip6("::", f.icmpv6(message, bytes(20)), LISTENERS)
+                for message in (131, 132)
+            },
+            "the link-local address of a mac with odd bytes": ip6(f.link_local_of(ODD_MAC), mac=ODD_MAC),
+            "a datagram whose port begins like an answer of nd": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, f.udp(136 << 8, 53, bytes(32)), following=f.UDP)
             ),
             "a listener report without address": ip6(
                 "::", f.listener_report(), LISTENERS, extensions=[f.extension(f.HOP_BY_HOP)]
@@ -214,6 +255,9 @@ CASES = [
             "a dhcp client in fragments": f.ethernet(
                 f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 67, bytes(240)), more=True)
             ),
+            "a dhcp client in a later fragment": f.ethernet(
+                f.IPV4, f.ipv4("0.0.0.0", "255.255.255.255", f.udp(68, 67, bytes(240)), fragment=8)
+            ),
             "ipv6 as ipv4": f.ethernet(f.IPV4, f.ipv4(OUR4, OUR4, first_byte=0x65)),
             "a header that is too short": f.ethernet(f.IPV4, f.ipv4(OUR4, OUR4, first_byte=0x44)),
             "arp of another's address": f.ethernet(f.ARP, f.arp(THEIR4, OUR4)),
@@ -223,6 +267,7 @@ CASES = [
             "an arp probe for another's address": f.ethernet(f.ARP, f.arp("0.0.0.0", THEIR4)),
             "arp of another kind of network": f.ethernet(f.ARP, f.arp(OUR4, OUR4, hardware=6)),
             "an announcement of an address": f.ethernet(f.REVERSE_ARP, f.arp(THEIR4, "0.0.0.0", operation=3)),
+            "an announcement as arp": f.ethernet(f.ARP, ANNOUNCEMENT),
             "an answer of reverse arp": f.ethernet(f.REVERSE_ARP, f.arp("0.0.0.0", "0.0.0.0", operation=4)),
             "another's address of ipv6": ip6(THEIR6),
             "the router's link-local address": ip6(ROUTER),
@@ -236,6 +281,12 @@ CASES = [
             "no address, in a datagram that looks like a report": f.ethernet(
                 f.IPV6, f.ipv6("::", LISTENERS, f.udp(143 << 8, 53), following=f.UDP)
             ),
+            "no address, in an echo request to many": ip6("::", f.icmpv6(128), ALL_NODES),
+            "no address, in an answer to all": ip6("::", f.neighbour_advertisement(OUR6), ALL_NODES),
+            **{
+                f"nearly the link-local address of the own mac: {address}": ip6(address)
+                for address in ("fe81::5054:ff:fe12:3450", "fe80::1:5054:ff:fe12:3450", "fe80::5055:ff:fe12:3450")
+            },
             "no address, and not to many": ip6("::", f.listener_report(), "2001:db8::1"),
             "detection of a duplicate of another's": ip6("::", f.neighbour_solicitation(THEIR6), SOLICITED),
             "detection of a duplicate of the router": ip6("::", f.neighbour_solicitation(ROUTER), SOLICITED),
@@ -259,6 +310,7 @@ CASES = [
         {"ipv4": ip4(OUR4), "arp": f.ethernet(f.ARP, f.arp(OUR4, THEIR4))},
         {"ipv6": ip6(OUR6), "link-local ipv6": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS)},
     ),
+    *_pair(Sieve(addresses=(ip_network("2000::/3"),)), {"the link-local address": ip6(OUR_LINK_LOCAL)}, {}),
     *_pair(
         ONLY_IPV6,
         {"ipv6": ip6(OUR6)},
@@ -273,6 +325,8 @@ CASES = [
         BPDU,
         {
             "ipv4": ip4(THEIR4),
+            "ipv6": ip6(THEIR6),
+            "another group of cisco's": ip4(OUR4, destination=bytes.fromhex("01000cccccce")),
             "ipv4 in 802.2": f.llc(f.SNAP, b"\x08\0" + f.ipv4(THEIR4, OUR4)),
             "to a group of ipv4": ip4(OUR4, destination=bytes.fromhex("01005e000001")),
             "a mac that ends like cisco's": ip4(OUR4, destination=bytes.fromhex("52540011cccc")),
@@ -306,6 +360,9 @@ CASES = [
         {
             "a client": f.ethernet(f.IPV4, DHCP_DISCOVER),
             "a client of dhcpv6": f.ethernet(f.IPV6, DHCP6_SOLICIT),
+            "the ports of dhcpv6 in tcp": f.ethernet(
+                f.IPV6, f.ipv6(OUR_LINK_LOCAL, ROUTER, f.udp(547, 546, bytes(40)), following=f.TCP)
+            ),
             "the ports of dhcp in tcp": f.ethernet(f.IPV4, f.ipv4(OUR4, THEIR4, f.udp(67, 68), protocol=6)),
             "another's address": ip4(THEIR4),
             "a later fragment": f.ethernet(f.IPV4, f.ipv4(OUR4, THEIR4, f.udp(67, 68), fragment=8)),
@@ -357,6 +414,9 @@ CASES = [
             "a router solicitation": ip6(OUR_LINK_LOCAL, f.router_solicitation(), ALL_ROUTERS),
             "a neighbour advertisement": ip6(OUR6, f.neighbour_advertisement(ROUTER), ALL_NODES),
             "an echo request in fragments": ip6(OUR6, f.icmpv6(128, bytes(20)), extensions=[f.fragment(0, more=True)]),
+            "behind six headers": ip6(OUR6, extensions=[f.extension(f.DESTINATION)] * 6),
+            "a packet of nothing": f.ethernet(f.IPV6, f.ipv6(OUR6, THEIR6, b"", following=59), least=0),
+            "the least other kind of frame": f.ethernet(0x600, bytes(46)),
             "the end of a router advertisement alone": _in_two(f.router_advertisement(), first=8)[1],
             "a later fragment that looks like one": ip6(
                 OUR6, f.router_advertisement(), ALL_NODES, extensions=[f.fragment(8)]
@@ -373,10 +433,32 @@ CASES = [
         {
             "a router advertisement": f.ethernet(f.IPV6, RA_PACKET),
             "a redirect": ip6(OUR_LINK_LOCAL, f.redirect(OUR6, THEIR6)),
+            "neighbour discovery in a fragment": ip6(
+                OUR6, f.neighbour_advertisement(OUR6), ALL_NODES, extensions=[f.fragment()]
+            ),
             "behind a tag": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1Q, 0)]),
             "behind two tags": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1AD, 0), (f.DOT1Q, 0)]),
             "behind five tags": f.ethernet(f.IPV6, RA_PACKET, tags=[(f.DOT1Q, 0)] * 5),
             "in 802.2": f.llc(f.SNAP, b"\x86\xdd" + RA_PACKET),
+            "an echo request behind seven headers": ip6(OUR6, extensions=[f.extension(f.DESTINATION)] * 7),
+            "a first fragment that ends too early": f.ethernet(
+                f.IPV6, f.ipv6(OUR6, THEIR6, bytes(7), following=f.UDP, extensions=[f.fragment(0, more=True)])
+            ),
+            "the longest frame of 802.2": f.ethernet(0x5FF, bytes(46)),
+            **{
+                f"with much behind it, and before it {name}": ip6(
+                    OUR_LINK_LOCAL, f.router_advertisement(bytes(640)), ALL_NODES, extensions=[extension]
+                )
+                for name, extension in {
+                    "a hop-by-hop header": f.extension(f.HOP_BY_HOP, 24),
+                    "a routing header": f.extension(43, 24),
+                    "a header of mobility": f.extension(135, 24),
+                    "a header of hip": f.extension(139, 24),
+                    "a header of shim6": f.extension(140, 24),
+                    "authentication": (f.AUTHENTICATION, b"\x04" + bytes(22)),
+                    "a fragment header": (f.FRAGMENT, b"\x05" + bytes(6)),
+                }.items()
+            },
             "behind a hop-by-hop header": ip6(
                 OUR_LINK_LOCAL, f.router_advertisement(), ALL_NODES, extensions=[f.extension(f.HOP_BY_HOP)]
             ),
@@ -415,8 +497,14 @@ CASES = [
             "a tag for priority alone": ip4(OUR4, tags=[(f.DOT1Q, 0)]),
             "a tag of 802.1ad": ip4(OUR4, tags=[(f.DOT1AD, 5)]),
             "a tag from before 802.1ad": ip4(OUR4, tags=[(0x9100, 5)]),
+            "another tag from before 802.1ad": ip4(OUR4, tags=[(0x9200, 5)]),
             "two tags": ip4(OUR4, tags=[(f.DOT1Q, 5), (f.DOT1Q, 6)]),
         },
+    ),
+    *_pair(
+        Sieve(macs=MACS.macs, guards=DHCP_SERVER.guards),
+        {"ipv4": ip4(THEIR4)},
+        {"an offer": f.ethernet(f.IPV4, DHCP_OFFER)},
     ),
     *_pair(
         EVERYTHING,
@@ -425,6 +513,9 @@ CASES = [
             "ipv6": ip6(OUR6),
             "arp": f.ethernet(f.ARP, f.arp(OUR4, THEIR4)),
             "nd": ip6(OUR6, f.neighbour_advertisement(OUR6, f.mac_option(2)), ALL_NODES),
+            "nd of the link-local address": ip6(
+                OUR_LINK_LOCAL, f.neighbour_advertisement(OUR_LINK_LOCAL, f.mac_option(2)), ALL_NODES
+            ),
             "a dhcp client": f.ethernet(f.IPV4, DHCP_DISCOVER),
             "a dhcpv6 client": f.ethernet(f.IPV6, DHCP6_SOLICIT),
         },
