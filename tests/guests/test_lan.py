@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,21 +120,23 @@ def test_a_transfer_between_the_guests_arrives_intact(lan: Lan, sender: str, rec
     assert sink.check("sha256sum < /tmp/noise; rm /tmp/noise") == sent
 
 
+def _send(listener: socket.socket, data: bytes) -> None:
+    with listener.accept()[0] as connection:
+        connection.settimeout(30)
+        connection.sendall(data)
+
+
 @pytest.mark.parametrize("name", ["alice", "bob"])
 def test_a_transfer_from_the_host_arrives_intact(lan: Lan, name: str) -> None:
     """The host's own TCP sends a guest big segments without checksums; they arrive whole and right."""
     guest: Guest = getattr(lan, name)
     noise = os.urandom(NOISE)
-    with socket.create_server((HOST, 8000)) as listener:
-        guest.check(f"nc {HOST} 8000 >/tmp/noise 2>/tmp/error &")
+    with socket.create_server((HOST, 8000)) as listener, ThreadPoolExecutor() as pool:
         listener.settimeout(30)
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(30)
-            connection.sendall(noise)
-            connection.shutdown(socket.SHUT_WR)
-            assert connection.recv(1) == b""
-    received = guest.check("sha256sum < /tmp/noise; rm /tmp/noise").split()[0]
+        sent = pool.submit(_send, listener, noise)
+        # In the foreground: nc ends when all has come.
+        received = guest.check(f"nc {HOST} 8000 | sha256sum").split()[0]
+        sent.result()
     assert received == hashlib.sha256(noise).hexdigest()
 
 
