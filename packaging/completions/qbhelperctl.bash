@@ -32,7 +32,7 @@ _qbhelperctl() {
     local typed=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _qbhelperctl_offer "$typed" check explain import show -h --help
+        _qbhelperctl_offer "$typed" check explain import show status -h --help
         return
     fi
     # Of --bridge=br0 bash makes three words.
@@ -51,6 +51,7 @@ _qbhelperctl() {
         import:*:-*) _qbhelperctl_offer "$typed" --name-users -h --help ;;
         import:*) compopt -o default ;;
         show:*) _qbhelperctl_offer "$typed" --json -h --help ;;
+        status:*) _qbhelperctl_offer "$typed" --json -h --help ;;
     esac
 }
 

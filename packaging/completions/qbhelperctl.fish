@@ -13,6 +13,7 @@ complete -c qbhelperctl -n __fish_use_subcommand -a check -d 'say what is wrong 
 complete -c qbhelperctl -n __fish_use_subcommand -a explain -d 'say who may have a port on a bridge, and which line decides'
 complete -c qbhelperctl -n __fish_use_subcommand -a import -d 'print a policy that means what an access list means'
 complete -c qbhelperctl -n __fish_use_subcommand -a show -d 'show the rules as a table'
+complete -c qbhelperctl -n __fish_use_subcommand -a status -d 'show the bridges, their ports, and whose they are'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from check' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from check' -F
 complete -c qbhelperctl -n '__fish_seen_subcommand_from explain' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'the bridge, as it would be asked for'
@@ -22,3 +23,4 @@ complete -c qbhelperctl -n '__fish_seen_subcommand_from explain' -l json -d 'pri
 complete -c qbhelperctl -n '__fish_seen_subcommand_from import' -l name-users -d 'where no rule can say who can read a file, name the users of this host who can today'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from import' -F
 complete -c qbhelperctl -n '__fish_seen_subcommand_from show' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from status' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'

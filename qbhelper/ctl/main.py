@@ -76,6 +76,10 @@ def _run_command(words: "Namespace") -> int:
             from qbhelper.ctl import show
 
             return show.run(as_json=words.json)
+        case "status":
+            from qbhelper.ctl import status
+
+            return status.run(as_json=words.json)
     raise AssertionError(f"a command that the parser knows, and main does not: {words.command}")
 
 

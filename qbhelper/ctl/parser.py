@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     _add_import(commands)
     _add_show(commands)
+    _add_status(commands)
     return top
 
 
@@ -107,6 +108,19 @@ def _add_show(commands: "Commands[_Parser]") -> None:
         no="something is wrong with them, and nothing is allowed",
     )
     _add_json(show)
+
+
+def _add_status(commands: "Commands[_Parser]") -> None:
+    status = _add(
+        commands,
+        "status",
+        "show the bridges, their ports, and whose they are",
+        "Shows the bridges and their ports; of those that qbhelper has granted also whose they are, which process has "
+        "them open as far as the caller may look, their settings, since when they are there, and their traffic.",
+        yes="it was shown",
+        no="is not used",
+    )
+    _add_json(status)
 
 
 def _add(

@@ -85,6 +85,12 @@ def _caller_of(account: pwd.struct_passwd) -> Caller:
     return Caller(account.pw_uid, account.pw_gid, tuple(groups))
 
 
+def name_of(uid: int) -> str | None:
+    """Return the name of a user, printable; None if there is none."""
+    name = user_name(uid)
+    return None if name == str(uid) else name
+
+
 @cache
 def user_name(uid: int) -> str:
     """Return the name of a user, printable, or the number where there is none."""
