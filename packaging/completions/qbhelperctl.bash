@@ -51,7 +51,7 @@ _qbhelperctl() {
         import:*:-*) _qbhelperctl_offer "$typed" --name-users -h --help ;;
         import:*) compopt -o default ;;
         show:*) _qbhelperctl_offer "$typed" --json -h --help ;;
-        status:*) _qbhelperctl_offer "$typed" --json -h --help ;;
+        status:*) _qbhelperctl_offer "$typed" --watch --json -h --help ;;
     esac
 }
 

@@ -23,4 +23,5 @@ complete -c qbhelperctl -n '__fish_seen_subcommand_from explain' -l json -d 'pri
 complete -c qbhelperctl -n '__fish_seen_subcommand_from import' -l name-users -d 'where no rule can say who can read a file, name the users of this host who can today'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from import' -F
 complete -c qbhelperctl -n '__fish_seen_subcommand_from show' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from status' -l watch -d 'keep showing it, with the traffic of now, until Ctrl-C; where there is no terminal: print it again whenever something changes, and with --json each time on one line'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from status' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'

@@ -79,7 +79,7 @@ def _run_command(words: "Namespace") -> int:
         case "status":
             from qbhelper.ctl import status
 
-            return status.run(as_json=words.json)
+            return status.run(as_json=words.json, watching=words.watch)
     raise AssertionError(f"a command that the parser knows, and main does not: {words.command}")
 
 

@@ -120,6 +120,12 @@ def _add_status(commands: "Commands[_Parser]") -> None:
         yes="it was shown",
         no="is not used",
     )
+    status.add_argument(
+        "--watch",
+        action="store_true",
+        help="keep showing it, with the traffic of now, until Ctrl-C; where there is no terminal: print it again "
+        "whenever something changes, and with --json each time on one line",
+    )
     _add_json(status)
 
 

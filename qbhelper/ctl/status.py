@@ -95,8 +95,12 @@ Rates = Mapping[int, tuple[int, int]]
 """Of a port, by the index of its interface: bit/s from it, and to it."""
 
 
-def run(*, as_json: bool) -> int:
-    """Print how things are.  Raises KernelError where the kernel does not tell."""
+def run(*, as_json: bool, watching: bool) -> int:
+    """Print how things are, or keep showing it.  Raises KernelError where the kernel does not tell."""
+    if watching:
+        from qbhelper.ctl import watch
+
+        return watch.run(as_json=as_json)
     if as_json:
         say_json(as_json_has_it(take(places_of_host())))
         return EXIT_YES
@@ -137,8 +141,9 @@ def take(places: Mapping[str, Place]) -> Picture:
 # For programs: docs/qbhelperctl.md says what it means -------------------------------------------------------------
 
 
-def as_json_has_it(picture: Picture, rates: Rates | None = None) -> dict[str, object]:
-    """Return all of it for a program."""
+def as_json_has_it(picture: Picture, rates: Rates | None = None, *, with_traffic: bool = True) -> dict[str, object]:
+    """Return all of it for a program; without traffic two of these differ only if something has changed."""
+    rates = (rates or {}) if with_traffic else None
     return {
         "bridges": [
             {
@@ -157,7 +162,11 @@ def as_json_has_it(picture: Picture, rates: Rates | None = None) -> dict[str, ob
 
 def _port_as_json(port: Port, rates: Rates | None) -> dict[str, object]:
     link = port.seen.link
-    rate = (rates or {}).get(link.index, (None, None))
+    traffic: dict[str, object] = {}
+    if rates is not None:
+        rate = rates.get(link.index, (None, None))
+        traffic["from_port"] = _counted_as_json(port.seen.from_port, rate[0])
+        traffic["to_port"] = _counted_as_json(port.seen.to_port, rate[1])
     return {
         "name": port.name,
         "what": port.what,
@@ -181,8 +190,7 @@ def _port_as_json(port: Port, rates: Rates | None) -> dict[str, object]:
         "vlan": port.vlan(),
         "trunk": port.trunk(),
         **port.flags(),
-        "from_port": _counted_as_json(port.seen.from_port, rate[0]),
-        "to_port": _counted_as_json(port.seen.to_port, rate[1]),
+        **traffic,
     }
 
 

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`qbhelperctl status --watch`: on a terminal and through a pipe, with ports that come and go, and how it ends."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.ctl import host
+from tests.ctl.host import POLICY, write
+from tests.support import broker, frames, world
+
+ALICE = 1000
+ENTER, LEAVE = "\033[?1049h\033[?25l", "\033[?25h\033[?1049l"
+pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("a_broker")]
+
+
+@pytest.fixture
+def a_broker(a_host: None) -> Iterator[None]:
+    """A broker that grants ports on br0 to everyone."""
+    write(POLICY, '[[allow]]\nbridge = "br0"\n[end]\n')
+    with broker.by_hand():
+        yield
+
+
+class Watcher:
+    """A running `qbhelperctl status --watch`, and all that it has written."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", fd: int) -> None:
+        self.child = child
+        self.fd = fd
+        self.text = ""
+
+    def await_text(self, condition: Callable[[str], bool]) -> None:
+        """Read on until `condition` holds for all that was written."""
+        while not condition(self.text):
+            assert select.select([self.fd], [], [], broker.PATIENCE)[0], f"it does not come:\n{self.text[-2000:]}"
+            part = os.read(self.fd, 1 << 16)
+            assert part, f"it has ended:\n{self.text[-2000:]}"
+            self.text += part.decode()
+
+    def answers(self) -> list[dict[str, Any]]:
+        """The lines of JSON, as far as they are whole."""
+        return [json.loads(line) for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def names(self) -> list[str]:
+        """The names of the ports of br0 in the last line of JSON."""
+        answers = self.answers()
+        return [port["name"] for port in answers[-1]["bridges"][0]["ports"]] if answers else ["none yet"]
+
+    def ended(self) -> tuple[int, bytes]:
+        """Wait for its end: status, and what it complained of."""
+        _, complaints = self.child.communicate(timeout=broker.PATIENCE)
+        return self.child.returncode, complaints
+
+
+@contextmanager
+def watching(*words: str, terminal: tuple[int, int] | None = None, ignores: int = 0) -> Iterator[Watcher]:
+    """Watch, through a pipe or on a terminal of so many lines and columns; it may ignore a signal from its start."""
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        termios.tcsetwinsize(theirs, terminal)
+
+    def prepare() -> None:
+        world.die_with_parent()
+        if ignores:
+            signal.signal(ignores, signal.SIG_IGN)
+
+    child = subprocess.Popen(
+        [str(host.program()), "status", "--watch", *words],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "TERM": "xterm"},
+        preexec_fn=prepare,
+    )
+    os.close(theirs)
+    watcher = Watcher(child, ours)
+    try:
+        yield watcher
+    finally:
+        child.kill()
+        child.communicate()
+        if watcher.fd >= 0:
+            os.close(watcher.fd)
+
+
+def test_a_line_of_json_comes_with_each_change() -> None:
+    """A port that is made, one that ends; and none because of traffic alone."""
+    with watching("--json") as watcher:
+        watcher.await_text(lambda _: watcher.names() == [])
+        with broker.ask(uid=ALICE) as port:
+            watcher.await_text(lambda _: watcher.names() == [port.name])
+            for _ in range(20):
+                os.write(port.fds[0], bytes(10) + frames.ethernet(0x88B5, b"hello"))
+            world.run("ip", "link", "set", port.name, "down")
+            watcher.await_text(lambda _: not watcher.answers()[-1]["bridges"][0]["ports"][0]["up"])
+        watcher.await_text(lambda _: watcher.names() == [])
+        seen = [_without_traffic(answer) for answer in watcher.answers()]
+        assert all(before != after for before, after in pairwise(seen))
+
+
+def _without_traffic(answer: dict[str, Any]) -> dict[str, Any]:
+    for bridge in answer["bridges"]:
+        for port in bridge["ports"]:
+            del port["from_port"], port["to_port"]
+    return answer
+
+
+def test_through_a_pipe_the_tree_is_printed_anew() -> None:
+    """As text without any sign for a terminal, a block for each change."""
+    with watching() as watcher:
+        watcher.await_text(lambda text: text == "br0  up, mtu 1500, no ports\n\n")
+        with broker.ask(uid=ALICE) as port:
+            watcher.await_text(lambda text: f"{port.name}  alice, lease" in text)
+        watcher.await_text(lambda text: text.count("no ports\n\n") == 2)
+        assert "\033" not in watcher.text
+
+
+def test_on_a_terminal_it_is_drawn_in_place() -> None:
+    """On the other screen; with the traffic of now as soon as it is known, and not higher than the terminal."""
+    with watching(terminal=(6, 80)) as watcher:
+        watcher.await_text(lambda text: "no ports" in text)
+        assert watcher.text.startswith(ENTER + "\033[H")
+        with broker.ask(uid=ALICE) as first:
+            watcher.await_text(lambda text: first.name in text)
+            watcher.await_text(lambda text: "bit/s)" in text)
+            with broker.ask(uid=ALICE):
+                watcher.await_text(lambda text: "... 4 more lines" in text)
+        watcher.await_text(lambda text: text.rpartition("\033[H")[2].count("no ports") == 1)
+        assert all(screen.count("\n") < 6 for screen in watcher.text.split("\033[H"))
+        watcher.child.send_signal(signal.SIGINT)
+        watcher.await_text(lambda text: text.endswith(LEAVE))
+        assert watcher.ended() == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_without_a_word(number: signal.Signals) -> None:
+    """And who started it sees that it was by the signal."""
+    with watching("--json") as watcher:
+        watcher.await_text(lambda _: watcher.names() == [])
+        watcher.child.send_signal(number)
+        assert watcher.ended() == (-number, b"")
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """As in the background of a shell without job control."""
+    with watching("--json", ignores=signal.SIGINT) as watcher:
+        watcher.await_text(lambda _: watcher.names() == [])
+        watcher.child.send_signal(signal.SIGINT)
+        with broker.ask(uid=ALICE) as port:
+            watcher.await_text(lambda _: watcher.names() == [port.name])
+
+
+def test_it_ends_when_nobody_reads_any_more() -> None:
+    """Also while there is nothing to print."""
+    with watching("--json") as watcher:
+        watcher.await_text(lambda _: watcher.names() == [])
+        os.close(watcher.fd)
+        watcher.fd = -1
+        assert watcher.ended() == (128 + signal.SIGPIPE, b"")
