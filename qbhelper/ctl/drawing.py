@@ -104,7 +104,7 @@ def _process(port: Port) -> list[str]:
             + (", if its network namespace has no other of this name" if holder.is_elsewhere else "")
             for holder in port.holders
         ]
-    return ["its process can't be told" if port.seen.carrier else "no process has it open"]
+    return ["its process can't be told" if port.seen.is_open else "no process has it open"]
 
 
 def _settings(port: Port) -> list[str]:

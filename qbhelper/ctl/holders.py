@@ -40,8 +40,12 @@ class Holder:
 def holders() -> dict[bytes, list[Holder]]:
     """Return, by the name of the TAP, the processes that have it open, as far as we may look into them."""
     found: defaultdict[bytes, list[Holder]] = defaultdict(list)
-    ours = os.readlink(f"{_PROC}/self/ns/net")
-    for pid in sorted(int(entry) for entry in os.listdir(_PROC) if entry.isdecimal()):
+    try:
+        ours = os.readlink(f"{_PROC}/self/ns/net")
+        pids = sorted(int(entry) for entry in os.listdir(_PROC) if entry.isdecimal())
+    except OSError:  # no /proc here
+        return found
+    for pid in pids:
         # It may be gone by now, or not for us to see.
         with suppress(OSError):
             names = frozenset(_interfaces(pid))

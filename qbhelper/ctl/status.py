@@ -176,7 +176,7 @@ def _port_as_json(port: Port, rates: Rates | None) -> dict[str, object]:
         "mac": terms.mac(link.address),
         "user": None if port.uid is None else {"uid": port.uid, "name": people.name_of(port.uid)},
         "lease": _lease_as_json(port, port.lease) if port.lease else None,
-        "open": port.seen.carrier if port.is_tap else None,
+        "open": port.seen.is_open if port.is_tap else None,
         "processes": [
             {
                 "pid": holder.pid,

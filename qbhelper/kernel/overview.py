@@ -43,18 +43,20 @@ class Counted:
 class Seen:
     """An interface as it was seen.
 
-    link and interface: what it is; carrier: whether there is somebody at the other end, of a TAP a process that has it
-    open; from_port: what it received, of a TAP what the guest sent; to_port: the other way; vlans: those that the port
-    is in, with the flags of each, None where its bridge does not tell VLANs apart.
+    link and interface: what it is; is_open: of a TAP, whether a process has it open; from_port: what it received, of a
+    TAP what the guest sent; to_port: the other way; vlans: those that the port is in, with the flags of each, None
+    where its bridge does not tell VLANs apart.
     """
 
-    __slots__ = ("carrier", "from_port", "interface", "link", "to_port", "vlans")
+    __slots__ = ("from_port", "interface", "is_open", "link", "to_port", "vlans")
 
     def __init__(self, payload: bytes) -> None:
         described = dict(attributes(payload, _IFINFO_SIZE))
         self.link: Final[Link] = parse_link(payload)
         self.interface: Final = Interface(payload)
-        self.carrier: Final = described.get(IFLA_CARRIER, b"\0") != b"\0"
+        # Without a process there is no carrier; but a process can also take it away (TUNSETCARRIER).  Only a TAP that
+        # is persistent is there without a process.
+        self.is_open: Final = not self.link.persistent or described.get(IFLA_CARRIER, b"\0") != b"\0"
         statistics = described.get(IFLA_STATS64, b"").ljust(_STATISTICS.size, b"\0")
         in_packets, out_packets, in_bytes, out_bytes, _, _, in_lost, out_lost = _STATISTICS.unpack_from(statistics)
         self.from_port: Final = Counted(in_bytes, in_packets, in_lost)

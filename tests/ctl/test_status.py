@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`qbhelperctl status`: the bridges of a real kernel, ports that a broker has granted, and what is not ours."""
 
+import fcntl
 import json
 import os
 import re
@@ -35,6 +36,7 @@ learning = false
 """
 ALIAS = "qbhelper lease=0123456789abcdef uid=1001 pid=7 since=1790000000"
 VNET_HEADER = bytes(10)
+TUNSETCARRIER = 0x400454E2
 QEMU = "qemu-system-x86_64"
 
 
@@ -181,6 +183,15 @@ class TestOfOurs:
             out = drawn("alice")
             assert "its process can't be told" in out
             assert "web" not in out
+
+    def test_a_port_without_a_carrier_is_open_all_the_same(self) -> None:
+        """Who has it open can take the carrier away; but only a persistent TAP is there with nobody at it."""
+        with broker.ask(uid=BOB) as port:
+            fcntl.ioctl(port.fds[0], TUNSETCARRIER, bytes(4))
+            assert "NO-CARRIER" in world.run("ip", "link", "show", port.name)
+            told = ports(status("alice"))[port.name]
+            assert (told["open"], told["processes"]) == (True, [])
+            assert "no process" not in drawn("alice")
 
     def test_a_process_in_another_network_is_told_as_that(self) -> None:
         """There may be a TAP of the same name there, and /proc does not say which of the two it has."""
