@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from qbhelper.ctl import people
+from qbhelper.ctl import people, terms
 from qbhelper.ctl.holders import Holder
 from qbhelper.ctl.output import TIED, paint, width
 from qbhelper.ctl.status import CLAIM, LEASE, Bridge, Picture, Port, Rates
@@ -116,7 +116,15 @@ def _settings(port: Port) -> list[str]:
         words.append(f"vlan {port.vlan()}")
     if port.trunk():
         words.append(f"trunk {' '.join(_ranges(port.trunk()))}")
-    return [*words, *port.unusual_flags()]
+    words += port.unusual_flags()
+    limits = port.seen.limits
+    if limits.to_guest is not None:
+        words.append(f"rate_to_guest {terms.rate(limits.to_guest)}")
+    if limits.from_guest is not None:
+        words.append(f"rate_from_guest {terms.rate(limits.from_guest)}")
+    if limits.has_sieve:
+        words.append("frames filtered")
+    return words
 
 
 def _traffic(port: Port, rates: Rates | None) -> list[str]:

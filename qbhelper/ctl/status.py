@@ -190,6 +190,9 @@ def _port_as_json(port: Port, rates: Rates | None) -> dict[str, object]:
         "vlan": port.vlan(),
         "trunk": port.trunk(),
         **port.flags(),
+        "rate_to_guest": port.seen.limits.to_guest,
+        "rate_from_guest": port.seen.limits.from_guest,
+        "frames_filtered": port.seen.limits.has_sieve,
         **traffic,
     }
 

@@ -11,8 +11,9 @@ from _socket import socket as Socket  # noqa: N812
 
 from qbhelper.errors import KernelError, reason
 from qbhelper.kernel.bridge_port import Interface, vlans_of
-from qbhelper.kernel.exchange import Exchange, attributes
+from qbhelper.kernel.exchange import Exchange, Refused, attributes
 from qbhelper.kernel.message import NLM_F_DUMP, RTM_GETLINK, Link, ifinfo, parse_link
+from qbhelper.kernel.traffic import Limits, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ class Seen:
 
     link and interface: what it is; is_open: of a TAP, whether a process has it open; from_port: what it received, of a
     TAP what the guest sent; to_port: the other way; vlans: those that the port is in, with the flags of each, None
-    where its bridge does not tell VLANs apart.
+    where its bridge does not tell VLANs apart; limits: of a TAP, what traffic control does as we set it up.
     """
 
-    __slots__ = ("from_port", "interface", "is_open", "link", "to_port", "vlans")
+    __slots__ = ("from_port", "interface", "is_open", "limits", "link", "to_port", "vlans")
 
     def __init__(self, payload: bytes) -> None:
         described = dict(attributes(payload, _IFINFO_SIZE))
@@ -62,6 +63,7 @@ class Seen:
         self.from_port: Final = Counted(in_bytes, in_packets, in_lost)
         self.to_port: Final = Counted(out_bytes, out_packets, out_lost)
         self.vlans: dict[int, int] | None = None
+        self.limits = Limits()
 
 
 def look() -> list[Seen]:
@@ -69,7 +71,7 @@ def look() -> list[Seen]:
     try:
         with Exchange() as exchange:
             return _look(exchange)
-    except (OSError, struct.error) as error:
+    except (OSError, struct.error, LookupError) as error:
         what = reason(error) if isinstance(error, OSError) else "its answer makes no sense"
         raise KernelError(f"failed to ask the kernel for its interfaces: {what}") from error
 
@@ -85,7 +87,22 @@ def _look(exchange: Exchange) -> list[Seen]:
             except OSError as error:
                 if error.errno != errno.ENODEV:  # gone since
                     raise
+    taps = {index for index, seen in found.items() if seen.link.kind == b"tun"}
+    if taps:
+        for index, done in _limits(exchange, taps).items():
+            found[index].limits = done
     return [found[index] for index in sorted(found)]
+
+
+def _limits(exchange: Exchange, taps: set[int]) -> dict[int, Limits]:
+    try:
+        return limits(exchange, taps)
+    except Refused as refusal:
+        # A kernel without traffic control; or a TAP has just gone, and what there was to know of the others is left
+        # for the next look.
+        if refusal.errno in (errno.EOPNOTSUPP, errno.ENODEV, errno.ENOENT, errno.EINVAL):
+            return {}
+        raise
 
 
 class Changes:

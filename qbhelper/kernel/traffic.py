@@ -16,6 +16,10 @@ import sys
 from qbhelper.kernel.exchange import Exchange, attributes, require_same
 from qbhelper.kernel.message import NLM_F_DUMP, attribute
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 RTM_NEWQDISC, RTM_GETQDISC = 36, 38
 RTM_NEWTFILTER, RTM_GETTFILTER = 44, 46
 NLM_F_ECHO, NLM_F_EXCL, NLM_F_CREATE = 0x8, 0x200, 0x400
@@ -118,6 +122,50 @@ def limit_to_guest(exchange: Exchange, index: int, rate: int) -> None:
     require_same(
         (_read_rate(found_rate, attributes_found.get(TCA_TBF_RATE64)), found_limit, found_buffer), (rate, limit, buffer)
     )
+
+
+class Limits:
+    """What is done for a port: rates to and from its guest (bit/s, None if not limited), and whether it has a sieve."""
+
+    __slots__ = ("from_guest", "has_sieve", "to_guest")
+
+    def __init__(self, to_guest: int | None = None, from_guest: int | None = None, has_sieve: bool = False) -> None:
+        self.to_guest = to_guest
+        self.from_guest = from_guest
+        self.has_sieve = has_sieve
+
+
+def limits(exchange: Exchange, taps: "Container[int]") -> dict[int, Limits]:
+    """Return what has been done, as here, for which of these interfaces; what others have set up is passed over.
+
+    Raises OSError.
+    """
+    found: dict[int, Limits] = {}
+    filtered = []
+    for payload in exchange.ask(RTM_GETQDISC, _TCMSG.pack(0, 0, 0, 0, 0), NLM_F_DUMP):
+        _, index, handle, _, _ = _TCMSG.unpack_from(payload)
+        described = dict(attributes(payload, _TCMSG.size))
+        if index not in taps:
+            continue
+        if described.get(TCA_KIND) == b"ingress\0":
+            filtered.append(index)
+        elif described.get(TCA_KIND) == b"tbf\0" and handle == _FIRST:
+            options = dict(attributes(described[TCA_OPTIONS]))
+            rate = _read_rate(_TBF.unpack(options[TCA_TBF_PARMS])[0], options.get(TCA_TBF_RATE64))
+            found[index] = Limits(to_guest=8 * rate)
+    for index in filtered:
+        for payload in exchange.ask(RTM_GETTFILTER, _TCMSG.pack(0, index, 0, _INGRESS, 0), NLM_F_DUMP):
+            if dict(attributes(payload, _TCMSG.size)).get(TCA_KIND) == b"bpf\0":
+                _note_filter(_read_filter(payload), found.setdefault(index, Limits()))
+    return found
+
+
+def _note_filter(described: "tuple[object, ...] | None", limits: Limits) -> None:
+    match described:
+        case (_, 1, _, _, ((b"police", _, _, _, _, int(rate)),)):
+            limits.from_guest = 8 * rate
+        case (_, 3, _, _, ((b"gact", *_),)):
+            limits.has_sieve = True
 
 
 def _add_qdisc(exchange: Exchange, index: int, parent: int, handle: int, kind: bytes, options: bytes) -> bytes:

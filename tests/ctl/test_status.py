@@ -34,6 +34,21 @@ bridge = "*"
 learning = false
 [end]
 """
+SETTINGS = """\
+[[allow]]
+bridge = "br0"
+users = "alice"
+vlan = 20
+trunk = [30]
+macs = ["52:54:00:12:34:50"]
+unicast_flood = false
+rate_to_guest = "100mbit"
+rate_from_guest = "12.5mbit"
+
+[[allow]]
+bridge = "br0"
+[end]
+"""
 ALIAS = "qbhelper lease=0123456789abcdef uid=1001 pid=7 since=1790000000"
 VNET_HEADER = bytes(10)
 TUNSETCARRIER = 0x400454E2
@@ -309,6 +324,34 @@ class TestOfOthers:
             out = drawn()
         assert "br0  up, mtu 1500, filters VLANs, 1 port\n" in out
         assert "vlan 20, trunk 30-32 40" in out
+
+
+@full_kernel.wanted
+@pytest.mark.needs_root
+@pytest.mark.usefixtures("a_host")
+def test_what_a_rule_sets_is_told_as_the_kernel_has_it() -> None:
+    """Of the very port, to anybody, whatever the policy says by now; and a plain port beside it has none of it."""
+    world.run("ip", "link", "set", "br0", "type", "bridge", "vlan_filtering", "1")
+    write(POLICY, SETTINGS)
+    with broker.by_hand(), broker.ask(uid=ALICE) as shaped, broker.ask(uid=BOB) as plain:
+        POLICY.unlink()
+        found = ports(status("bob"))
+        expected = {
+            "vlan": 20,
+            "trunk": [30],
+            "locked": True,
+            "unicast_flood": False,
+            "rate_to_guest": 100_000_000,
+            "rate_from_guest": 12_500_000,
+            "frames_filtered": True,
+        }
+        assert {word: found[shaped.name][word] for word in expected} == expected
+        assert [found[plain.name][word] for word in expected] == [1, [], False, True, None, None, False]
+        lines = drawn("bob").splitlines()
+    told = " ".join(line.strip("| ") for line in lines)
+    assert "vlan 20, trunk 30, locked, no unicast_flood, rate_to_guest 100mbit, rate_from_guest 12500kbit" in told
+    assert "frames filtered" in told
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,8 +43,12 @@ class Watcher:
 
     def await_text(self, condition: Callable[[str], bool]) -> None:
         """Read on until `condition` holds for all that was written."""
+        deadline = time.monotonic() + broker.PATIENCE
         while not condition(self.text):
-            assert select.select([self.fd], [], [], broker.PATIENCE)[0], f"it does not come:\n{self.text[-2000:]}"
+            left = deadline - time.monotonic()
+            assert left > 0, f"it does not come:\n{self.text[-2000:]}"
+            if not select.select([self.fd], [], [], left)[0]:
+                continue
             part = os.read(self.fd, 1 << 16)
             assert part, f"it has ended:\n{self.text[-2000:]}"
             self.text += part.decode()
