@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from qbhelper.ctl import drawing
-from qbhelper.ctl.holders import machine_of
+from qbhelper.ctl.holders import holders, machine_of
 from tests.ctl import host
 from tests.ctl.host import POLICY, ctl, write
 from tests.ctl.test_show import on_a_terminal, without_colour
@@ -84,6 +84,14 @@ def ports(answer: dict[str, Any], bridge: str = "br0") -> dict[str, dict[str, An
     return {port["name"]: port for port in found["ports"]}
 
 
+def await_hand_over(*given: broker.Answer) -> None:
+    """Wait until nobody but us has these ports: the broker closes its fds after it has sent them."""
+    deadline = time.monotonic() + broker.PATIENCE
+    names = {port.name.encode() for port in given}
+    while {holder.pid for name in names for holder in holders().get(name, [])} != {os.getpid()}:
+        assert time.monotonic() < deadline, "the broker keeps what it has given away"
+
+
 @contextmanager
 def tap(name: str, *words: str) -> Iterator[None]:
     """A TAP that nobody has open, with these words for `ip link set`."""
@@ -150,7 +158,12 @@ class TestOfOurs:
         world.run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
         try:
             world.run("ip", "link", "set", "veth0", "master", "br0")
-            with broker.ask(uid=ALICE, queues=2), broker.ask(uid=NOBODY_KNOWS), tap("tap9", "alias", ALIAS):
+            with (
+                broker.ask(uid=ALICE, queues=2) as first,
+                broker.ask(uid=NOBODY_KNOWS) as second,
+                tap("tap9", "alias", ALIAS),
+            ):
+                await_hand_over(first, second)
                 out = drawn()
         finally:
             world.run("ip", "link", "del", "veth0")
@@ -252,6 +265,7 @@ class TestOfOurs:
     def test_colour_is_for_terminals(self) -> None:
         """And the tree is the same without it."""
         with broker.ask(uid=ALICE) as port:
+            await_hand_over(port)
             plain = ctl("status").out
             coloured = on_a_terminal("status")
             assert f"\033[32m{port.name}\033[0m" in coloured

@@ -18,6 +18,7 @@ import pytest
 from qbhelper.ctl import status, watch
 from tests.ctl import host
 from tests.ctl.host import POLICY, write
+from tests.ctl.test_status import await_hand_over
 from tests.support import broker, frames, world
 
 ALICE = 1000
@@ -113,6 +114,7 @@ def test_no_line_comes_because_of_traffic_alone(capsys: pytest.CaptureFixture[st
     """Whoever waits for changes would be woken every two seconds."""
     printer = watch._Printer(as_json=True)
     with broker.ask(uid=ALICE) as port:
+        await_hand_over(port)
         before = status.take({})
         printer.show(before, {})
         os.write(port.fds[0], bytes(10) + frames.ethernet(0x88B5, b"hello"))
