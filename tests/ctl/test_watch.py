@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from qbhelper.ctl import status, watch
+from qbhelper.kernel.overview import Changes
 from tests.ctl import host
 from tests.ctl.host import POLICY, write
 from tests.ctl.test_status import await_hand_over
@@ -180,3 +181,13 @@ def test_it_ends_when_nobody_reads_any_more() -> None:
         os.close(watcher.fd)
         watcher.fd = -1
         assert watcher.ended() == (128 + signal.SIGPIPE, b"")
+
+
+def test_what_was_announced_is_forgotten_once_it_was_looked_at() -> None:
+    """Else it would be looked at again and again, without an end."""
+    with Changes() as changes:
+        for mtu in range(1400, 1420):
+            world.run("ip", "link", "set", "br0", "mtu", str(mtu))
+        assert select.select([changes], [], [], broker.PATIENCE)[0]
+        changes.forget()
+        assert not select.select([changes], [], [], 0)[0]
