@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-ALIAS_START = b"qbhelper lease="
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 

@@ -7,7 +7,7 @@ bridge's database it then takes.  The kernel announces it; such a TAP is deleted
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.errors import QbError, printable
@@ -26,32 +26,30 @@ _OWNER = 0
 class Leases:
     """The leases of this network namespace.  `events` is to be read whenever it can be."""
 
-    def __init__(self, journal: Journal, settings_of: Callable[[str], PortSettings | None]) -> None:
+    def __init__(self, journal: Journal, with_macs: Mapping[str, PortSettings]) -> None:
         """Take over from the broker before: its leases go on, what was kept against the rules is removed.
 
-        settings_of: what the rule of this identity says of its ports; None if there is no such rule any more.
+        with_macs: by the identity of a rule that has `macs`, what it says of its ports.
         """
         self._journal = journal
-        self._settings_of = settings_of
+        self._with_macs = with_macs
         self._last_thief = ""
         self._links = Links()
         self.events = Announcements()  # before the dump, so that nothing falls between
-        self._judge_all()
-        self._hold_macs(None)
+        self._look_at_all()
 
     def any(self) -> bool:
         """Whether somebody holds a lease now."""
-        return any(parse_alias(link.alias) is not None for link in self._links.dump())
+        return any(_lease_of(link) is not None for link in self._links.dump())
 
     def handle_events(self) -> None:
         """Read the waiting announcements, and end the leases that were tampered with."""
         announced = self.events.read()
         if announced is None:
-            self._judge_all()
-            self._hold_macs(None)
+            self._look_at_all()
             return
         # A MAC may have been changed back, or the TAP be gone with it, and what it took is taken all the same.
-        thefts = [link for link in announced if parse_alias(link.alias) and not _has_our_mac(link)]
+        thefts = [link for link in announced if _lease_of(link) and not _has_our_mac(link)]
         for theft in {link.alias: link for link in thefts}.values():
             self._end_thief(theft)
         if thefts:
@@ -63,12 +61,13 @@ class Leases:
             if link is not None:
                 self._judge(link)
 
-    def _judge_all(self) -> None:
+    def _look_at_all(self) -> None:
         for link in self._links.dump():
             self._judge(link)
+        self._hold_macs(None)
 
     def _judge(self, link: Link) -> None:
-        lease = parse_alias(link.alias) if link.kind == b"tun" else None
+        lease = _lease_of(link)
         trick = _trick_of(link, lease) if lease else None
         if lease and trick:
             self._delete(link)
@@ -76,20 +75,20 @@ class Leases:
 
     def _end_thief(self, theft: Link) -> None:
         """End the lease that the announcement of a `theft` is about, and tell of it, also if it has ended already."""
-        now, lease = self._links.get(theft.index), parse_alias(theft.alias)
+        now, lease = self._links.get(theft.index), _lease_of(theft)
         is_there = now is not None and now.alias == theft.alias
         if is_there:
             self._delete(theft)
         if lease and (is_there or lease.identity != self._last_thief):  # what waits may tell of it a thousand times
             self._last_thief = lease.identity
-            self._log(theft, lease, "deleted", f"its holder changed its MAC to {theft.address.hex(':')}")
+            self._log(theft, lease, "deleted", f"its holder {_theft_in_words(theft)}")
 
     def _hold_macs(self, taken: set[bytes] | None) -> None:
         """See to it that ports with `macs` have them, all, or those whose are among these: somebody has taken them."""
-        for link in self._links.dump():
-            lease = parse_alias(link.alias) if link.kind == b"tun" else None
-            settings = self._settings_of(lease.rule) if lease and lease.rule else None
-            if not settings or not settings.macs or (taken is not None and taken.isdisjoint(settings.macs)):
+        for link in self._links.dump() if self._with_macs else ():
+            lease = _lease_of(link)
+            settings = self._with_macs.get(lease.rule) if lease and lease.rule else None
+            if not settings or (taken is not None and taken.isdisjoint(settings.macs)):
                 continue
             master = self._links.get(link.master) if link.master else None
             if lease and master:
@@ -127,8 +126,17 @@ def _trick_of(link: Link, lease: Lease) -> str | None:
     if link.queues > lease.queues:
         return f"opened more queues than the {lease.queues} that were granted"
     if not _has_our_mac(link):
-        return f"changed its MAC to {link.address.hex(':')}"
+        return _theft_in_words(link)
     return None
+
+
+def _theft_in_words(link: Link) -> str:
+    return f"changed its MAC to {link.address.hex(':')}"
+
+
+def _lease_of(link: Link) -> Lease | None:
+    """Return the lease that a TAP tells of; an interface of another kind is not ours, whatever its alias is."""
+    return parse_alias(link.alias) if link.kind == b"tun" else None
 
 
 def _has_our_mac(link: Link) -> bool:

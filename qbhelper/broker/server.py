@@ -60,7 +60,7 @@ class Server:
         self._journal = journal
         self._idle = idle
         self._network = identity.network_of(listener)
-        self._leases = Leases(journal, snapshot.settings_of)
+        self._leases = Leases(journal, snapshot.with_macs())
         self._claims = Claims(journal)
         self._selector = selectors.DefaultSelector()
         self._kernel = Network()

@@ -97,10 +97,10 @@ class Snapshot:
             raise self._policy_error.with_traceback(None)
         return verdicts_for(caller, self._policy, self._accounts, lambda: self.load_for(caller))
 
-    def settings_of(self, rule: str) -> PortSettings | None:
-        """Return what the rule of this identity says of its ports; None if there is none (any more)."""
-        rules = self._policy.rules if self._policy else ()
-        return next((one.terms.port for one in rules if one.terms.rule == rule), None)
+    def with_macs(self) -> dict[str, PortSettings]:
+        """Return what the rules that have `macs` say of their ports, by the identity that leases have of the rule."""
+        terms = [rule.terms for rule in self._policy.rules] if self._policy else []
+        return {each.rule: each.port for each in terms if each.rule is not None and each.port.macs}
 
     def load_for(self, caller: Caller) -> access_list.AccessList:
         """Return the access list as it stands for `caller`.  Raises AccessListError as standalone does."""

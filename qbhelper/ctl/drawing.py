@@ -5,7 +5,6 @@ import locale
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 from qbhelper.ctl import people, terms
 from qbhelper.ctl.holders import Holder
@@ -115,7 +114,7 @@ def _settings(port: Port) -> list[str]:
     if port.vlan() is not None:
         words.append(f"vlan {port.vlan()}")
     if port.trunk():
-        words.append(f"trunk {' '.join(_ranges(port.trunk()))}")
+        words.append(f"trunk {' '.join(terms.ranges(port.trunk()))}")
     words += port.unusual_flags()
     limits = port.seen.limits
     if limits.to_guest is not None:
@@ -157,11 +156,6 @@ def cut(text: str, most: int) -> str:
         return text
     tail = (most - 3) // 3
     return f"{text[: most - 3 - tail]}...{text[-tail:]}"
-
-
-def _ranges(numbers: Sequence[int]) -> list[str]:
-    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
-    return [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
 
 
 def _local(seconds: int) -> str:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The terms of a rule in the words of the policy's language, from its one table of settings."""
 
+from collections.abc import Sequence
+
 from qbhelper.policy.port import PLAIN_TERMS, Terms
 from qbhelper.policy.settings import ALLOW, DENY, SETTINGS
 
@@ -43,7 +45,10 @@ def in_words(terms: Terms) -> list[str]:
 def written(word: str, value: Value) -> str:
     """Return a value as it is written in a policy."""
     if isinstance(value, list):
-        entries = _ranges(value) if word == "trunk" else [written(word, entry) for entry in value]
+        if word == "trunk":
+            entries = [f'"{run}"' if "-" in run else run for run in ranges(value)]
+        else:
+            entries = [written(word, entry) for entry in value]
         return f"[{', '.join(entries)}]"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -87,7 +92,7 @@ def _plain(value: object) -> Value:
     raise TypeError(f"a setting of a kind that is not known: {value!r}")
 
 
-def _ranges(numbers: list[str] | list[int]) -> list[str]:
+def ranges(numbers: Sequence[str] | Sequence[int]) -> list[str]:
     """Return numbers in ascending order, put together where they follow each other."""
     found: list[list[int]] = []
     for number in map(int, numbers):
@@ -95,4 +100,4 @@ def _ranges(numbers: list[str] | list[int]) -> list[str]:
             found[-1][1:] = [number]
         else:
             found.append([number])
-    return [str(bounds[0]) if len(bounds) == 1 else f'"{bounds[0]}-{bounds[1]}"' for bounds in found]
+    return [str(bounds[0]) if len(bounds) == 1 else f"{bounds[0]}-{bounds[1]}" for bounds in found]

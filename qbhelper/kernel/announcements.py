@@ -15,6 +15,7 @@ from _socket import socket as Socket  # noqa: N812
 
 from qbhelper.kernel.bpf import NETLINK_ATTRIBUTE, NETLINK_NESTED, Program
 from qbhelper.kernel.message import (
+    AF_BRIDGE,
     BRIDGE_PORT_MAC_START,
     IFLA_ADDRESS,
     IFLA_IFALIAS,
@@ -25,17 +26,16 @@ from qbhelper.kernel.message import (
     IFLA_TUN_MULTI_QUEUE,
     IFLA_TUN_OWNER,
     IFLA_TUN_PERSIST,
+    NETLINK_ROUTE,
     RTM_NEWLINK,
+    RTMGRP_LINK,
     Link,
     messages,
     parse_link,
 )
 
-NETLINK_ROUTE = 0
-RTMGRP_LINK = 1
 SO_ATTACH_FILTER = 26
 SO_RCVBUFFORCE = 33
-AF_BRIDGE = 7
 
 _BUFFER = 8 << 20
 """Bytes of announcements that may wait while we make ports."""

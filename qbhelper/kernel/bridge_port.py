@@ -11,6 +11,7 @@ import sys
 
 from qbhelper.kernel.exchange import Exchange, Refused, attributes, require_same
 from qbhelper.kernel.message import (
+    AF_BRIDGE,
     IFLA_IFNAME,
     IFLA_INFO_DATA,
     IFLA_LINKINFO,
@@ -32,7 +33,6 @@ RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWVLAN, RTM_DELVLAN, RTM_GETVLAN = 112, 113, 114
 NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
 _NESTED = 0x8000
-_AF_BRIDGE = 7
 
 IFLA_PROTINFO = 12
 IFLA_INFO_SLAVE_DATA = 5
@@ -97,7 +97,7 @@ def describe(exchange: Exchange, index: int) -> Interface:
 def set_flag(exchange: Exchange, index: int, flag: int, value: bool) -> None:
     """Set a flag of a port."""
     packed = bytes([value])
-    head = _IFINFO.pack(_AF_BRIDGE, 0, index, 0, 0)
+    head = _IFINFO.pack(AF_BRIDGE, 0, index, 0, 0)
     exchange.ask(RTM_SETLINK, head + attribute(IFLA_PROTINFO | _NESTED, attribute(flag, packed)))
     require_same(describe(exchange, index).flags.get(flag), packed)
 
@@ -121,7 +121,7 @@ def set_vlans(exchange: Exchange, index: int, untagged: int | None, tagged: tupl
 def vlans_of(exchange: Exchange, index: int) -> dict[int, int]:
     """Return the VLANs that a port is in, and the flags of each."""
     found: dict[int, int] = {}
-    for payload in exchange.ask(RTM_GETVLAN, _VLAN_MESSAGE.pack(_AF_BRIDGE, index), NLM_F_DUMP):
+    for payload in exchange.ask(RTM_GETVLAN, _VLAN_MESSAGE.pack(AF_BRIDGE, index), NLM_F_DUMP):
         for kind, entry in attributes(payload, _VLAN_MESSAGE.size):
             if kind == BRIDGE_VLANDB_ENTRY:
                 described = dict(attributes(entry))
@@ -135,7 +135,7 @@ def _vlan_request(index: int, first: int, last: int, flags: int = 0) -> bytes:
     entry = attribute(BRIDGE_VLANDB_ENTRY_INFO, _VLAN_INFO.pack(flags, first))
     if last > first:
         entry += attribute(BRIDGE_VLANDB_ENTRY_RANGE, last.to_bytes(2, sys.byteorder))
-    return _VLAN_MESSAGE.pack(_AF_BRIDGE, index) + attribute(BRIDGE_VLANDB_ENTRY | _NESTED, entry)
+    return _VLAN_MESSAGE.pack(AF_BRIDGE, index) + attribute(BRIDGE_VLANDB_ENTRY | _NESTED, entry)
 
 
 def _ranges(numbers: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -158,7 +158,7 @@ def hold_mac(exchange: Exchange, index: int, bridge: int, mac: bytes, vlan: int)
     Nobody who sends from that address elsewhere can change it.  Raises MacTaken if another has it in the same way.
     """
     about = attribute(NDA_LLADDR, mac) + (attribute(NDA_VLAN, vlan.to_bytes(2, sys.byteorder)) if vlan else b"")
-    entry = _NDMSG.pack(_AF_BRIDGE, index, NUD_NOARP, NTF_MASTER | NTF_STICKY, 0) + about
+    entry = _NDMSG.pack(AF_BRIDGE, index, NUD_NOARP, NTF_MASTER | NTF_STICKY, 0) + about
     for _ in range(_MOST_TRIES):
         # Not to replace what is there: of two ports that want an address at once, one would lose it unawares.
         if _succeeds(exchange, RTM_NEWNEIGH, entry, NLM_F_CREATE | NLM_F_EXCL, but=errno.EEXIST):
@@ -179,14 +179,14 @@ def _forget_learned(exchange: Exchange, bridge: int, mac: bytes, about: bytes) -
     holder, state, _ = found
     if state & (NUD_NOARP | NUD_PERMANENT):
         raise MacTaken(mac, holder)
-    _succeeds(exchange, RTM_DELNEIGH, _NDMSG.pack(_AF_BRIDGE, holder, 0, NTF_MASTER, 0) + about, 0, but=errno.ENOENT)
+    _succeeds(exchange, RTM_DELNEIGH, _NDMSG.pack(AF_BRIDGE, holder, 0, NTF_MASTER, 0) + about, 0, but=errno.ENOENT)
 
 
 def _entry(exchange: Exchange, bridge: int, about: bytes) -> tuple[int, int, int] | None:
     """Return port, state and flags of what the bridge knows of an address."""
     try:
         (payload,) = exchange.ask(
-            RTM_GETNEIGH, _NDMSG.pack(_AF_BRIDGE, 0, 0, 0, 0) + attribute(NDA_MASTER, bridge) + about
+            RTM_GETNEIGH, _NDMSG.pack(AF_BRIDGE, 0, 0, 0, 0) + attribute(NDA_MASTER, bridge) + about
         )
     except Refused as refusal:
         if refusal.errno == errno.ENOENT:

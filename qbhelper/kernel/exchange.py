@@ -11,14 +11,13 @@ import struct
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket  # noqa: N812
 
-from qbhelper.kernel.message import HALF, NLM_F_ACK, NLMSG_DONE, NLMSG_ERROR, error_in, messages, pack
+from qbhelper.kernel.message import HALF, NETLINK_ROUTE, NLM_F_ACK, NLMSG_DONE, NLMSG_ERROR, error_in, messages, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-NETLINK_ROUTE = 0
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11

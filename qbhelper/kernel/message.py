@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
+NETLINK_ROUTE = 0
+RTMGRP_LINK = 1
+AF_BRIDGE = 7
+
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 RTM_NEWLINK = 16

@@ -11,6 +11,7 @@ from _socket import socket as Socket  # noqa: N812
 
 from qbhelper.kernel.message import (
     HALF,
+    NETLINK_ROUTE,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -34,7 +35,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NETLINK_ROUTE = 0
 
 _RECEIVE = 1 << 18
 """Bytes; larger than any single read of a dump that the kernel makes."""

@@ -12,15 +12,13 @@ from _socket import socket as Socket  # noqa: N812
 from qbhelper.errors import KernelError, reason
 from qbhelper.kernel.bridge_port import Interface, vlans_of
 from qbhelper.kernel.exchange import Exchange, Refused, attributes
-from qbhelper.kernel.message import NLM_F_DUMP, RTM_GETLINK, Link, ifinfo, parse_link
+from qbhelper.kernel.message import NETLINK_ROUTE, NLM_F_DUMP, RTM_GETLINK, RTMGRP_LINK, Link, ifinfo, parse_link
 from qbhelper.kernel.traffic import Limits, limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-NETLINK_ROUTE = 0
-RTMGRP_LINK = 1
 IFLA_STATS64, IFLA_CARRIER = 23, 33
 
 _IFINFO_SIZE = 16

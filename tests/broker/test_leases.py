@@ -156,6 +156,21 @@ def test_a_tap_of_somebody_elses_is_never_touched(either: Broker, strangers: dic
     assert world.interfaces() >= {*strangers}
 
 
+def test_an_interface_of_another_kind_is_nobodys_lease(daemon: Broker) -> None:
+    """Nor is it one for its MAC: the loopback device has no kind at all, and what is ours is a TAP."""
+    before = daemon.latest_worker()
+    try:
+        world.run("ip", "link", "set", "lo", "alias", ALIAS)
+        world.run("ip", "link", "set", "lo", "mtu", "40000")
+        for _ in range(2):  # the second is answered when what was done before has been looked at
+            broker.ask().close()
+        assert daemon.latest_worker() == before
+        assert "deleted" not in daemon.log()
+    finally:
+        world.run("ip", "link", "set", "lo", "alias", "")
+        world.run("ip", "link", "set", "lo", "mtu", "65536")
+
+
 def test_so_many_events_that_some_are_lost_hide_nothing(daemon: Broker, br0: str) -> None:
     """A broker that could not read for a while looks at everything anew."""
     with broker.ask() as answer:
