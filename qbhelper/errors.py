@@ -14,6 +14,7 @@
      ├── Taken               there is no room, or another port has what the rule gives: a port that ends frees it
      ├── Busy                nothing was decided: ask again
      ├── UnsupportedError    what was asked is not to be had on this host as it is: the administrator changes that
+     ├── NoSuchLease         the port has ended already: nothing to do
      ├── NoSuchBridge        the bridge is not there: create it, or name another
      ├── KernelError         the kernel refused a step: the message says which, on what
      └── HandOverError       the TAP could not be passed on: the program that called is gone or wrong
@@ -107,6 +108,10 @@ class UnsupportedError(QbError):
 
 class NoSuchBridge(QbError):
     """The bridge that was asked for does not exist, or is no bridge."""
+
+
+class NoSuchLease(QbError):
+    """The lease that was named is not there, or is no more."""
 
 
 class KernelError(QbError):

@@ -5,6 +5,8 @@ Decide, create, count, attach, shape, bring up, verify.  Handing the TAP over is
 last thing that can fail.
 """
 
+import os
+
 from qbhelper import quota
 from qbhelper.errors import AccessDenied, ElsewhereError, KernelError, NoSuchBridge, UnsupportedError, printable
 from qbhelper.kernel import tap
@@ -23,16 +25,26 @@ if TYPE_CHECKING:
 class Port:
     """What was granted.
 
-    tap: to be handed over, or closed; name: its interface's; lease; decision: with the line that allowed it.
+    tap: to be handed over, or closed; vhost: fds that go with it; name: its interface's; lease; decision: with the line
+    that allowed it.
     """
 
-    __slots__ = ("decision", "lease", "name", "tap")
+    __slots__ = ("decision", "lease", "name", "tap", "vhost")
 
-    def __init__(self, taken: tap.Tap, name: bytes, lease: Lease, decision: "Decision") -> None:
+    def __init__(
+        self, taken: tap.Tap, name: bytes, lease: Lease, decision: "Decision", vhost: tuple[int, ...] = ()
+    ) -> None:
         self.tap: Final = taken
         self.name: Final = name
         self.lease: Final = lease
         self.decision: Final = decision
+        self.vhost: Final = vhost
+
+    def close(self) -> None:
+        """Close our fds; what was not handed over is gone."""
+        self.tap.close()
+        for fd in self.vhost:
+            os.close(fd)
 
 
 def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> Port:
@@ -43,22 +55,26 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
     """
     bridge, decision = _decide(request, caller, policy, network)
     terms = decision.terms
-    lease = Lease.begin(caller.uid, caller.pid, request.queues, terms.rule)
+    lease = Lease.begin(
+        caller.uid, caller.pid, request.queues, terms.rule, terms.port.identity, persistent=request.persistent
+    )
     name = _name_for(caller, decision)
     # By a virtio-net header the guest has the kernel write a checksum anywhere into its frame, and cut it to pieces:
     # after the frame was looked at.
     vnet_header = request.vnet_header and not terms.port.is_filtered
-    taken = tap.create(vnet_header, request.queues, quota.claim_name(caller.uid) if terms.is_counted else name)
+    template = quota.claim_name(caller.uid) if terms.is_counted else name
+    taken = tap.create(vnet_header, request.queues, template, caller.uid if request.persistent else tap.NOBODYS)
     try:
         if terms.port.is_plain and not terms.is_counted:
             port = network.attach(taken.name, bridge, lease.alias())
         else:
             port = _make_on_terms(network.label(taken.name, lease.alias()), name, bridge, lease, decision, network)
         _verify(port, bridge)
+        vhost = _vhost_for(request)
     except BaseException:
         taken.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
         raise
-    return Port(taken, port.name, lease, decision)
+    return Port(taken, port.name, lease, decision, vhost)
 
 
 def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> tuple[Bridge, "Decision"]:
@@ -82,6 +98,15 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
             f"failed to make {request.queues} queues: {decision.place} allows {decision.terms.queues}",
             "ask for fewer, or ask the administrator of this host",
         )
+    for asked, is_given, setting in (
+        (request.vhost, decision.terms.vhost, "vhost"),
+        (request.persistent, decision.terms.persistent, "persistent"),
+    ):
+        if asked and not is_given:
+            raise UnsupportedError(
+                f"failed to make a port with `{setting}': {decision.place} does not allow that",
+                "ask for one without, or ask the administrator of this host",
+            )
     if bridge is None:
         raise NoSuchBridge(
             f"failed to get mtu of bridge `{printable(request.bridge)}': No such device",
@@ -124,6 +149,15 @@ def _make_on_terms(
         network.attach_down(claim, bridge, port.mtu_for(bridge, terms.port))
         port.shape(claim.index, claim.name, bridge, terms.port)
     return network.bring_up(claim)
+
+
+def _vhost_for(request: "Request") -> tuple[int, ...]:
+    """Return the fds of /dev/vhost-net that were asked for."""
+    if not request.vhost:
+        return ()
+    from qbhelper.kernel import vhost  # here, because few ports need it
+
+    return vhost.open_each(request.queues)
 
 
 def _verify(port: "Link", bridge: Bridge) -> None:

@@ -19,23 +19,42 @@ class Lease:
 
     identity: 16 hexadecimal digits, never used twice; uid and pid: of the caller; since: seconds since 1970;
     queues: at least 1; rule: the identity of the policy's rule that granted it, 8 hexadecimal digits, None for an
-    access list.
+    access list; settings: that of the port's settings, None for a plain port; persistent: the TAP is the caller's, and
+    may outlive the processes that have it open; revoked: it is ended, and the TAP waits for its processes to let go.
     """
 
-    __slots__ = ("identity", "pid", "queues", "rule", "since", "uid")
+    __slots__ = ("identity", "persistent", "pid", "queues", "revoked", "rule", "settings", "since", "uid")
 
-    def __init__(self, identity: str, uid: int, pid: int, since: int, queues: int, rule: str | None) -> None:
+    def __init__(
+        self,
+        identity: str,
+        uid: int,
+        pid: int,
+        since: int,
+        queues: int,
+        rule: str | None,
+        settings: str | None = None,
+        *,
+        persistent: bool = False,
+        revoked: bool = False,
+    ) -> None:
         self.identity: Final = identity
         self.uid: Final = uid
         self.pid: Final = pid
         self.since: Final = since
         self.queues: Final = queues
         self.rule: Final = rule
+        self.settings: Final = settings
+        self.persistent: Final = persistent
+        self.revoked: Final = revoked
 
     @classmethod
-    def begin(cls, uid: int, pid: int, queues: int, rule: str | None) -> "Lease":
+    def begin(
+        cls, uid: int, pid: int, queues: int, rule: str | None, settings: str | None = None, *, persistent: bool = False
+    ) -> "Lease":
         """Return a lease that begins now."""
-        return cls(os.urandom(8).hex(), uid, pid, int(time.time()), queues, rule)
+        identity = os.urandom(8).hex()
+        return cls(identity, uid, pid, int(time.time()), queues, rule, settings, persistent=persistent)
 
     def alias(self) -> bytes:
         """Return the lease as the alias of its interface."""
@@ -44,7 +63,27 @@ class Lease:
             text += f" queues={self.queues}"
         if self.rule is not None:
             text += f" rule={self.rule}"
+        if self.settings is not None:
+            text += f" settings={self.settings}"
+        if self.persistent:
+            text += " persistent=1"
+        if self.revoked:
+            text += " revoked=1"
         return text.encode()
+
+    def ended(self) -> "Lease":
+        """Return this lease, revoked."""
+        return Lease(
+            self.identity,
+            self.uid,
+            self.pid,
+            self.since,
+            self.queues,
+            self.rule,
+            self.settings,
+            persistent=self.persistent,
+            revoked=True,
+        )
 
 
 def parse_alias(alias: bytes) -> Lease | None:
@@ -58,18 +97,27 @@ def parse_alias(alias: bytes) -> Lease | None:
             int(words["since"]),
             int(words.get("queues", "1")),
             words.get("rule"),
+            words.get("settings"),
+            persistent="persistent" in words,
+            revoked="revoked" in words,
         )
     except (KeyError, ValueError):
         return None
     is_whole = (
         _is_hexadecimal(lease.identity, 16)
         and (lease.rule is None or _is_hexadecimal(lease.rule, 8))
+        and (lease.settings is None or _is_hexadecimal(lease.settings, 8))
         and 0 <= lease.uid < 1 << 32
         and 0 <= lease.pid < 1 << 32
         and 0 <= lease.since < 10**12
         and lease.queues >= 1
     )
     return lease if is_whole and lease.alias() == alias else None
+
+
+def is_lease(word: bytes) -> bool:
+    """Whether this could be the identity of a lease."""
+    return word.isascii() and _is_hexadecimal(word.decode(), 16)
 
 
 def _is_hexadecimal(text: str, digits: int) -> bool:

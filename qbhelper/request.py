@@ -51,11 +51,19 @@ class Caller:
 
 
 class Request:
-    """A port on `bridge` with `queues` fds; with `vnet_header`, frames carry a virtio-net header."""
+    """A port on `bridge` with `queues` fds; with `vnet_header`, frames carry a virtio-net header.
 
-    __slots__ = ("bridge", "queues", "vnet_header")
+    vhost: as many fds of /dev/vhost-net come with it; persistent: the caller may set the TAP persistent, and open it
+    by its name.
+    """
 
-    def __init__(self, bridge: bytes, vnet_header: bool, queues: int = 1) -> None:
+    __slots__ = ("bridge", "persistent", "queues", "vhost", "vnet_header")
+
+    def __init__(
+        self, bridge: bytes, vnet_header: bool, queues: int = 1, *, vhost: bool = False, persistent: bool = False
+    ) -> None:
         self.bridge: Final = bridge
         self.vnet_header: Final = vnet_header
         self.queues: Final = queues
+        self.vhost: Final = vhost
+        self.persistent: Final = persistent

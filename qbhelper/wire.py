@@ -9,6 +9,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
+from qbhelper.lease import is_lease
 from qbhelper.request import IFNAMSIZ, Request
 
 SOCKET_PATH = "/run/qbhelper/broker.sock"
@@ -21,18 +22,23 @@ _REPLY = struct.Struct(f"=4sHH{IFNAMSIZ}s")
 REQUEST_SIZE = _REQUEST.size
 REPLY_MAX = _REPLY.size + MESSAGE_MAX
 _VNET_HEADER = 0x1
+_VHOST = 0x2
+_PERSISTENT = 0x4
 
 
 class Verb(enum.IntEnum):
     """What can be asked."""
 
     GRANT = 1
+    REVOKE = 2
+    DETACH = 3
 
 
 class Code(enum.IntEnum):
     """How it went: for programs; the message beside it is for people."""
 
     GRANTED = 0
+    """Or done, where no port was asked for."""
     NOT_ALLOWED = 1
     QUOTA = 2
     NO_SUCH_BRIDGE = 3
@@ -42,6 +48,7 @@ class Code(enum.IntEnum):
     INTERNAL = 6
     ELSEWHERE = 7
     """This broker makes ports in another network namespace than the caller's."""
+    NO_SUCH_LEASE = 8
 
 
 class WireError(Exception):
@@ -49,11 +56,18 @@ class WireError(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
-    """A request as it travels."""
+class Ending:
+    """Asks for the end of a lease: its port is deleted, or with `detach` taken off its bridge.
 
-    verb: Verb
-    request: Request
+    lease: its identity, 16 hexadecimal digits.
+    """
+
+    lease: str
+    detach: bool
+
+
+Question = Request | Ending
+"""What is asked; a Request is for a grant."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +82,35 @@ class Reply:
 
 def pack_question(question: Question) -> bytes:
     """Return the datagram that asks `question`."""
-    flags = _VNET_HEADER if question.request.vnet_header else 0
-    return _REQUEST.pack(MAGIC, question.verb, flags, question.request.queues, 0, question.request.bridge)
+    if isinstance(question, Ending):
+        return _REQUEST.pack(MAGIC, Verb.DETACH if question.detach else Verb.REVOKE, 0, 0, 0, question.lease.encode())
+    flags = _VNET_HEADER if question.vnet_header else 0
+    flags |= (_VHOST if question.vhost else 0) | (_PERSISTENT if question.persistent else 0)
+    return _REQUEST.pack(MAGIC, Verb.GRANT, flags, question.queues, 0, question.bridge)
 
 
 def parse_question(datagram: bytes) -> Question:
     """Return the question in a datagram.  Raises WireError for one byte too few, too many or unknown."""
     if len(datagram) != REQUEST_SIZE:
         raise WireError(f"{len(datagram)} bytes, not {REQUEST_SIZE}")
-    magic, verb, flags, queues, zero, name = _REQUEST.unpack(datagram)
-    if magic != MAGIC or flags & ~_VNET_HEADER or zero or not queues:
-        raise WireError("unknown version, flag or field")
+    magic, verb, flags, queues, zero, subject = _REQUEST.unpack(datagram)
+    if magic != MAGIC or zero:
+        raise WireError("unknown version or field")
+    if verb == Verb.GRANT:
+        if flags & ~(_VNET_HEADER | _VHOST | _PERSISTENT) or not queues:
+            raise WireError("unknown flag, or no queue")
+        return Request(
+            _parse_name(subject),
+            bool(flags & _VNET_HEADER),
+            queues,
+            vhost=bool(flags & _VHOST),
+            persistent=bool(flags & _PERSISTENT),
+        )
     if verb not in Verb.__members__.values():
         raise WireError(f"unknown verb {verb}")
-    return Question(Verb(verb), Request(_parse_name(name), bool(flags & _VNET_HEADER), queues))
+    if flags or queues or not is_lease(subject):
+        raise WireError("no lease, or more than a lease")
+    return Ending(subject.decode(), verb == Verb.DETACH)
 
 
 def pack_reply(reply: Reply) -> bytes:

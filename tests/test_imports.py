@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lease": set(),
     "quota": GROUND | {"lease", "kernel", "policy"},
     "accounts": set(),
-    "wire": {"request"},
+    "wire": {"lease", "request"},
     "privilege": {"errors"},
     "policy": GROUND,
     "kernel": GROUND,

@@ -3,12 +3,14 @@
 
 Whoever holds a TAP's fd may set it persistent or give it another owner or group, without any privilege, and so
 keep the port after the lease, or open more queues of it; or give it the MAC of another guest, whose place in the
-bridge's database it then takes.  The kernel announces it; such a TAP is deleted at once.
+bridge's database it then takes.  The kernel announces it; such a TAP is deleted at once.  Of one that is down, as
+after it was revoked, the kernel announces nothing: it is looked at every few seconds.
 """
 
 import errno
 from collections.abc import Mapping
 
+from qbhelper.broker.endings import is_left_over
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.errors import QbError, printable
 from qbhelper.kernel import port
@@ -16,11 +18,11 @@ from qbhelper.kernel.announcements import Announcements
 from qbhelper.kernel.link import Bridge
 from qbhelper.kernel.message import BRIDGE_PORT_MAC_START, Link
 from qbhelper.kernel.netlink import Links
+from qbhelper.kernel.tap import NOBODYS
 from qbhelper.lease import Lease, parse_alias
 from qbhelper.policy.port import PortSettings
 
-_OWNER = 0
-"""The uid that kernel/tap.py gives every TAP to."""
+SECONDS_BETWEEN_LOOKS = 5.0
 
 
 class Leases:
@@ -34,6 +36,8 @@ class Leases:
         self._journal = journal
         self._with_macs = with_macs
         self._last_thief = ""
+        self._down: set[int] = set()  # ports of leases of which the kernel announces nothing
+        self._next_look = 0.0
         self._links = Links()
         self.events = Announcements()  # before the dump, so that nothing falls between
         self._look_at_all()
@@ -61,6 +65,25 @@ class Leases:
             if link is not None:
                 self._judge(link)
 
+    def look_after(self, link: Link) -> None:
+        """Look at a port now and then, as one that was set down, until it is gone or up again."""
+        self._down.add(link.index)
+
+    def patience(self, now: float) -> float | None:
+        """Return after how many seconds `look_again` is due; None: not until something is announced."""
+        return max(0.0, self._next_look - now) if self._down else None
+
+    def look_again(self, now: float) -> None:
+        """Look at the ports that are down, if it is time.  now: time.monotonic."""
+        if self._down and now >= self._next_look:
+            self._next_look = now + SECONDS_BETWEEN_LOOKS
+            for index in [*self._down]:
+                link = self._links.get(index)
+                if link is None:
+                    self._down.discard(index)
+                else:
+                    self._judge(link)
+
     def _look_at_all(self) -> None:
         for link in self._links.dump():
             self._judge(link)
@@ -69,9 +92,15 @@ class Leases:
     def _judge(self, link: Link) -> None:
         lease = _lease_of(link)
         trick = _trick_of(link, lease) if lease else None
+        if lease and not link.up:
+            self._down.add(link.index)
+        else:
+            self._down.discard(link.index)
         if lease and trick:
             self._delete(link)
             self._log(link, lease, "deleted", f"its holder {trick}")
+        elif lease and is_left_over(link, lease):
+            self._delete(link)
 
     def _end_thief(self, theft: Link) -> None:
         """End the lease that the announcement of a `theft` is about, and tell of it, also if it has ended already."""
@@ -119,9 +148,9 @@ class Leases:
 
 def _trick_of(link: Link, lease: Lease) -> str | None:
     """Return what the holder has done to a TAP, if it is not as it was made."""
-    if link.persistent:
+    if link.persistent and not lease.persistent:
         return "set it persistent"
-    if link.owner != _OWNER or link.group is not None:
+    if link.owner != (lease.uid if lease.persistent else NOBODYS) or link.group is not None:
         return "gave it away"
     if link.queues > lease.queues:
         return f"opened more queues than the {lease.queues} that were granted"

@@ -11,6 +11,7 @@ from qbhelper.errors import (
     Busy,
     ElsewhereError,
     NoSuchBridge,
+    NoSuchLease,
     PolicyError,
     QbError,
     QuotaExceeded,
@@ -29,6 +30,7 @@ _CODES: dict[type[QbError], Code] = {
     Taken: Code.QUOTA,
     ElsewhereError: Code.ELSEWHERE,
     NoSuchBridge: Code.NO_SUCH_BRIDGE,
+    NoSuchLease: Code.NO_SUCH_LEASE,
     UnsupportedError: Code.UNSUPPORTED,
     Busy: Code.BUSY,
 }

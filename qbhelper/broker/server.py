@@ -15,19 +15,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from qbhelper import dialect, wire
-from qbhelper.broker import identity
+from qbhelper.broker import identity, records
 from qbhelper.broker.claims import Claims
+from qbhelper.broker.endings import end
 from qbhelper.broker.identity import Peer
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.leases import Leases
 from qbhelper.broker.policies import Policies
 from qbhelper.broker.replies import code_of, send
 from qbhelper.broker.snapshot import Snapshot
-from qbhelper.errors import AccessDenied, Busy, QbError, printable
+from qbhelper.errors import AccessDenied, Busy, QbError
 from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
-from qbhelper.request import Caller
-from qbhelper.wire import Code, Question, Reply, Verb, WireError
+from qbhelper.request import Request
+from qbhelper.wire import Code, Ending, Reply, WireError
 
 SECONDS_TO_ASK = 2.0
 """From connecting to having asked.  Our own helper takes a thousandth of it."""
@@ -105,6 +106,7 @@ class Server:
                     self._hear(self._silent[key.fd])
                 elif key.fd in self._answered:
                     self._drop(self._answered[key.fd])
+            self._leases.look_again(now)
             self._expire(now)
         # Who has asked gets an answer.  Who has not will ask the next broker, and must not delay it.
         for connection in [*self._silent.values()]:
@@ -120,9 +122,12 @@ class Server:
     def _patience(self) -> float | None:
         """Seconds until something is due without anybody asking."""
         now = time.monotonic()
+        due = [self._leases.patience(now)]
         if self._silent:
-            return max(0.0, next(iter(self._silent.values())).deadline - now)
-        return None if self._idle is None else max(0.0, self._last_activity + self._idle - now)
+            due.append(max(0.0, next(iter(self._silent.values())).deadline - now))
+        elif self._idle is not None:
+            due.append(max(0.0, self._last_activity + self._idle - now))
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _expire(self, now: float) -> None:
         while self._silent:
@@ -204,7 +209,10 @@ class Server:
             return True
         self._answered[connection.socket.fileno()] = self._silent.pop(connection.socket.fileno())
         if is_checked or self._is_current():
-            {Verb.GRANT: self._grant}[question.verb](question, connection)
+            if isinstance(question, Ending):
+                self._end(question, connection)
+            else:
+                self._grant(question, connection)
         else:
             send(connection.socket, Reply(Code.BUSY, 0, b"", "the policy has changed; try again"))
         return True
@@ -217,14 +225,12 @@ class Server:
             self.stop()
         return not self._is_outdated
 
-    def _grant(self, question: Question, connection: Connection) -> None:
+    def _grant(self, request: Request, connection: Connection) -> None:
         port: Port | None = None
         try:
-            _check(question, connection.peer)
-            port = grant(
-                question.request, connection.peer.caller, self._policies.of(connection.peer.caller), self._kernel
-            )
-            reply = Reply(Code.GRANTED, len(port.tap.fds), port.name, "")
+            _check(request, connection.peer)
+            port = grant(request, connection.peer.caller, self._policies.of(connection.peer.caller), self._kernel)
+            reply = Reply(Code.GRANTED, len(port.tap.fds) + len(port.vhost), port.name, _told_to_clients(port))
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
             if isinstance(error, Busy):
@@ -235,48 +241,40 @@ class Server:
                 Priority.WARNING, f"internal error: {error!r}", EVENT="error", UID=connection.peer.caller.uid
             )
         try:
-            if not send(connection.socket, reply, port.tap.fds if port else ()) and port:
+            if not send(connection.socket, reply, (*port.tap.fds, *port.vhost) if port else ()) and port:
                 reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")
             if not self._is_crowded:
                 os.sched_yield()  # the kernel likes to wake the caller on our CPU, and QEMU waits for it, not for us
         finally:
             if port:
-                port.tap.close()
-        self._log(question, connection.peer.caller, port, reply)
+                port.close()
+        records.answered(self._journal, request, connection.peer.caller, port, reply)
 
-    def _log(self, question: Question, caller: Caller, port: Port | None, reply: Reply) -> None:
-        bridge = printable(question.request.bridge)
-        fields: dict[str, str | int] = {
-            "UID": caller.uid,
-            "PID": caller.pid,
-            "BRIDGE": bridge,
-            "CODE": reply.code.name,
-        }
-        if port and reply.code is Code.GRANTED:
-            name = printable(port.name)
-            self._journal.write(
-                Priority.INFO,
-                f"uid {caller.uid} has port {name} on {bridge} by {port.decision.place}",
-                EVENT="granted",
-                LEASE=port.lease.identity,
-                INTERFACE=name,
-                RULE=str(port.decision.place),
-                **fields,
-            )
-        elif reply.code is not Code.BUSY:
-            self._journal.write(
-                Priority.NOTICE,
-                f"uid {caller.uid} refused on {bridge}: {reply.message}",
-                EVENT="refused",
-                **fields,
-            )
+    def _end(self, ending: Ending, connection: Connection) -> None:
+        caller = connection.peer.caller
+        try:
+            link, lease = end(ending, caller, self._kernel)
+            self._leases.look_after(link)
+            reply = Reply(Code.GRANTED, 0, link.name, "")
+            records.ended(self._journal, ending, caller, link, lease)
+        except QbError as error:
+            reply = Reply(code_of(error), 0, b"", str(error))
+        except Exception as error:  # noqa: BLE001  one request that fails must not end the others
+            reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}")
+            self._journal.write(Priority.WARNING, f"internal error: {error!r}", EVENT="error", UID=caller.uid)
+        send(connection.socket, reply)
 
 
-def _check(question: Question, peer: Peer) -> None:
+def _check(request: Request, peer: Peer) -> None:
     # Some of them would not do: a file may be closed to a group and open to the others.
     if not peer.all_groups:
         raise AccessDenied(
             f"access denied: you are in more than {identity.GROUPS_MAX} groups, more than the broker can ask for",
             "ask the administrator for the helper with a file capability, or for fewer groups",
         )
-    dialect.check_name(question.request.bridge)
+    dialect.check_name(request.bridge)
+
+
+def _told_to_clients(port: Port) -> str:
+    """Return what a client has to know of a port: the only MAC addresses that the guest may have, if not all."""
+    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs)[: wire.MESSAGE_MAX]

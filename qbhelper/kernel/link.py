@@ -168,6 +168,33 @@ class Network:
         except OSError as error:
             raise _failed_to_bring_up(tap.name, error) from error
 
+    def take_off(self, tap: Link, alias: bytes) -> None:
+        """Set `tap` down, take it off its bridge, and label it with `alias` (at most 255 bytes).
+
+        Raises KernelError; also if it has gone meanwhile.
+        """
+        start = ifinfo(tap.index)
+        try:
+            # Down first: up and on no bridge, it would be an interface of the host's own.
+            now = self._links.set_and_get(
+                start,
+                ifinfo(tap.index, clear=IFF_UP),
+                start + attribute(IFLA_MASTER, 0),
+                start + attribute(IFLA_IFALIAS, alias),
+            )
+        except OSError as error:
+            raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: {reason(error)}") from error
+        if now.up or now.master or now.alias != alias:
+            raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: the kernel did not do it")
+
+    def delete(self, tap: Link) -> None:
+        """Delete `tap`, unless it is gone.  Raises KernelError."""
+        try:
+            self._links.delete(tap.index)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise KernelError(f"failed to delete `{printable(tap.name)}': {reason(error)}") from error
+
     def _explain(self, start: bytes, tap: bytes, bridge: Bridge, mtu: int) -> None:
         """Raise the error of the step that was refused: the kernel does not say which, so ask for each."""
         try:

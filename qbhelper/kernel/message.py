@@ -35,6 +35,7 @@ IFLA_LINKINFO = 18
 IFLA_IFALIAS = 20
 IFLA_AF_SPEC = 26
 IFLA_EXT_MASK = 29
+IFLA_CARRIER = 33
 RTEXT_FILTER_SKIP_STATS = 0x8
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
@@ -67,13 +68,15 @@ class Link:
 
     index; name; alias, empty if none; master: index of its bridge, 0 if none; kind, as `tun` or `bridge`;
     mtu (bytes); up: whether it was set up; owner, group: uid and gid that a TAP was given to, None if none;
-    persistent; address: its MAC; queues: of a TAP, attached or not.
+    persistent; address: its MAC; queues: of a TAP, attached or not; has_carrier: of a TAP, whether it is open, unless
+    who has it open wants it to look otherwise.
     """
 
     __slots__ = (
         "address",
         "alias",
         "group",
+        "has_carrier",
         "index",
         "kind",
         "master",
@@ -100,6 +103,7 @@ class Link:
         persistent: bool,
         address: bytes,
         queues: int,
+        has_carrier: bool,
     ) -> None:
         self.index: Final = index
         self.name: Final = name
@@ -113,6 +117,7 @@ class Link:
         self.persistent: Final = persistent
         self.address: Final = address
         self.queues: Final = queues
+        self.has_carrier: Final = has_carrier
 
 
 def attribute(kind: int, value: bytes | int) -> bytes:
@@ -125,9 +130,9 @@ def attribute(kind: int, value: bytes | int) -> bytes:
 NO_STATISTICS = attribute(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 
 
-def ifinfo(index: int, flags: int = 0) -> bytes:
-    """Return what each request begins with: the interface that it is about, and flags to set."""
-    return _IFINFO.pack(0, 0, index, flags, flags)
+def ifinfo(index: int, flags: int = 0, *, clear: int = 0) -> bytes:
+    """Return what each request begins with: the interface that it is about, flags to set and others to clear."""
+    return _IFINFO.pack(0, 0, index, flags, flags | clear)
 
 
 def by_name(name: bytes, *attributes: bytes, flags: int = 0) -> bytes:
@@ -203,6 +208,7 @@ def _unpack_link(payload: bytes) -> Link:
         address=attributes.get(IFLA_ADDRESS, b""),
         queues=sum(_number(tun.get(kind, bytes(4))) for kind in (IFLA_TUN_NUM_QUEUES, IFLA_TUN_NUM_DISABLED_QUEUES))
         or 1,
+        has_carrier=attributes.get(IFLA_CARRIER, b"\0") != b"\0",
     )
 
 

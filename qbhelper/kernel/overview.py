@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-IFLA_STATS64, IFLA_CARRIER = 23, 33
+IFLA_STATS64 = 23
 
 _IFINFO_SIZE = 16
 _STATISTICS = struct.Struct("=8Q")
@@ -55,7 +55,7 @@ class Seen:
         self.interface: Final = Interface(payload)
         # Without a process there is no carrier; but a process can also take it away (TUNSETCARRIER).  Only a TAP that
         # is persistent is there without a process.
-        self.is_open: Final = not self.link.persistent or described.get(IFLA_CARRIER, b"\0") != b"\0"
+        self.is_open: Final = not self.link.persistent or self.link.has_carrier
         statistics = described.get(IFLA_STATS64, b"").ljust(_STATISTICS.size, b"\0")
         in_packets, out_packets, in_bytes, out_bytes, _, _, in_lost, out_lost = _STATISTICS.unpack_from(statistics)
         self.from_port: Final = Counted(in_bytes, in_packets, in_lost)

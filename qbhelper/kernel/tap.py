@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 TUN_DEVICE = "/dev/net/tun"
 NAME_TEMPLATE = b"tap%d"
 
+NOBODYS = 0
+"""As owner: that of root, who needs no leave."""
+
 IFF_TAP = 0x0002
 IFF_MULTI_QUEUE = 0x0100
 IFF_NO_PI = 0x1000
@@ -56,14 +59,14 @@ _last_numbers: dict[bytes, int] = {}
 """Template -> the number in the last name that was made of it."""
 
 
-def create(vnet_header: bool, queues: int = 1, template: bytes = NAME_TEMPLATE) -> Tap:
-    """Create a TAP that nobody else can attach to, down and on no bridge.
+def create(vnet_header: bool, queues: int = 1, template: bytes = NAME_TEMPLATE, owner: int = NOBODYS) -> Tap:
+    """Create a TAP that nobody but `owner`, a uid, can attach to by its name, down and on no bridge.
 
     With `vnet_header` its frames carry a virtio-net header, as every kernel that we run on can do it; `queues`: at
     least 1; `template`: of its name, in which a number that is free takes the place of `%d`.  Raises KernelError.
     """
     try:
-        return _create(vnet_header, queues, template)
+        return _create(vnet_header, queues, template, owner)
     except OSError as error:
         raise _failed_to_create(error) from error
 
@@ -83,7 +86,7 @@ def _names(template: bytes) -> "Iterator[bytes]":
     yield template
 
 
-def _create(vnet_header: bool, queues: int, template: bytes) -> Tap:
+def _create(vnet_header: bool, queues: int, template: bytes, owner: int) -> Tap:
     flags = IFF_TAP | IFF_NO_PI | (IFF_VNET_HDR if vnet_header else 0) | (IFF_MULTI_QUEUE if queues > 1 else 0)
     fds: list[int] = []
     name = template
@@ -97,7 +100,7 @@ def _create(vnet_header: bool, queues: int, template: bytes) -> Tap:
             name = _made(fds[0], template, flags | IFF_TUN_EXCL)
             # A TAP without an owner may be opened by its name by any local user, once it is persistent
             # or has several queues.  Owned by uid 0, by nobody without CAP_NET_ADMIN.
-            ioctl(fds[0], TUNSETOWNER, 0)
+            ioctl(fds[0], TUNSETOWNER, owner - (1 << 32) if owner >> 31 else owner)
     except BaseException:
         Tap(tuple(fds), name).close()
         raise

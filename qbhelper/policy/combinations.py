@@ -39,6 +39,11 @@ def faults_in(values: "Mapping[str, object]") -> "Iterator[Fault]":
             "unicast_flood: nothing would ever reach the guest, whose MAC address is neither learned nor known",
             "name its `macs', or leave `learning' or `unicast_flood' away",
         )
+    if values.get("persistent"):
+        # Who opens a TAP decides whether its frames have a virtio-net header: see grant.py.
+        for word in ("macs", "addresses", "guards", "vlan", "trunk", "rate_from_guest"):
+            if values.get(word):
+                yield "persistent", f"persistent: not together with `{word}', which could be got round", "two rules?"
     name = values.get("name")
     if isinstance(name, bytes):
         yield from _faults_of_name(name, values)

@@ -4,6 +4,8 @@
 The defaults are those of an access list, so `PLAIN` is a port as QEMU's helper makes it.
 """
 
+from zlib import crc32
+
 from qbhelper.request import IFNAMSIZ
 
 TYPE_CHECKING = False
@@ -82,6 +84,18 @@ class PortSettings:
             self.macs or self.addresses or self.guards or self.trunk or self.vlan is not None or self.rate_from_guest
         )
 
+    @property
+    def identity(self) -> str | None:
+        """8 hexadecimal digits for what the port may do, whatever its name is; None for a plain one.
+
+        A lease keeps them, so that it can be seen when the policy has come to say something else.
+        """
+        if self.is_plain:
+            return None
+        values = [getattr(self, setting) for setting in self.__slots__ if setting != "name"]
+        text = repr([sorted(value) if isinstance(value, frozenset) else value for value in values])
+        return f"{crc32(text.encode()):08x}"
+
     def interface_name(self, uid: int) -> bytes | None:
         """Return the name to ask the kernel for, in which a free number takes the place of `%d`; None: the default.
 
@@ -105,9 +119,19 @@ class Terms:
     None for a line of an access list.  queues: the most that one port may have.  max_ports: of one uid at a time,
     over all that this rule has granted; max_ports_total: of all uids together; None for no limit.
     other_network_namespaces: whether callers in another network namespace than the broker's count.
+    vhost: whether fds of /dev/vhost-net come with a port; persistent: whether one may outlive its processes.
     """
 
-    __slots__ = ("max_ports", "max_ports_total", "other_network_namespaces", "port", "queues", "rule")
+    __slots__ = (
+        "max_ports",
+        "max_ports_total",
+        "other_network_namespaces",
+        "persistent",
+        "port",
+        "queues",
+        "rule",
+        "vhost",
+    )
 
     def __init__(
         self,
@@ -118,6 +142,8 @@ class Terms:
         max_ports: int | None = None,
         max_ports_total: int | None = None,
         other_network_namespaces: bool = False,
+        vhost: bool = False,
+        persistent: bool = False,
     ) -> None:
         self.rule: Final = rule
         self.port: Final = port
@@ -125,6 +151,8 @@ class Terms:
         self.max_ports: Final = max_ports
         self.max_ports_total: Final = max_ports_total
         self.other_network_namespaces: Final = other_network_namespaces
+        self.vhost: Final = vhost
+        self.persistent: Final = persistent
 
     @property
     def is_counted(self) -> bool:

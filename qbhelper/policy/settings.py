@@ -247,6 +247,24 @@ SETTINGS = (
         "true",
         "Callers in another network namespace than the broker's may use the bridges of the broker's.",
     ),
+    Setting(
+        "vhost",
+        _BOOLEAN,
+        False,
+        "false",
+        "true",
+        "Fds of `/dev/vhost-net` come with a port, if they are asked for (`qbhelperctl run --vhost`): the host's "
+        "kernel moves the frames, not QEMU.",
+    ),
+    Setting(
+        "persistent",
+        _BOOLEAN,
+        False,
+        "false",
+        "true",
+        "Users may have TAPs that stay when no program has them open (`qbhelperctl tap create`), for programs that "
+        "open one by its name. Not with settings that look at frames: whoever opens a TAP can get round them.",
+    ),
 )
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}

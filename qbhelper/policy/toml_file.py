@@ -150,7 +150,7 @@ class _File:
 
 _HEADER_OF = {ALLOW: "[[allow]]", DENY: "[[deny]]", "end": END}
 _OF_RULE = ("bridge", "users", "groups", "expires")
-_OF_TERMS = ("queues", "max_ports", "max_ports_total", "other_network_namespaces")
+_OF_TERMS = ("queues", "max_ports", "max_ports_total", "other_network_namespaces", "vhost", "persistent")
 
 
 def _rule_of(allow: bool, place: Place, values: "Mapping[str, Any]") -> Rule:

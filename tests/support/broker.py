@@ -251,7 +251,7 @@ def connect(uid: int | None = None, gid: int | None = None, groups: Sequence[int
 def question(bridge: str | bytes = "br0", *, vnet: bool = True, queues: int = 1) -> bytes:
     """Return the datagram that asks for a port."""
     name = bridge.encode() if isinstance(bridge, str) else bridge
-    return wire.pack_question(wire.Question(wire.Verb.GRANT, Request(name, vnet, queues)))
+    return wire.pack_question(Request(name, vnet, queues))
 
 
 @dataclass

@@ -16,7 +16,14 @@ def test_a_lease_is_written_as_one_line() -> None:
 
 @pytest.mark.parametrize(
     "lease",
-    [LEASE, Lease("f" * 16, 0, 0, 0, 8, None), Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 3, "0badcafe")],
+    [
+        LEASE,
+        Lease("f" * 16, 0, 0, 0, 8, None),
+        Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 3, "0badcafe"),
+        Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 253, "0badcafe", "00c0ffee", persistent=True),
+        LEASE.ended(),
+        Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 253, "0badcafe", "00c0ffee", persistent=True).ended(),
+    ],
     ids=str,
 )
 def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
@@ -57,6 +64,13 @@ def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
         ALIAS + b" queues=-2",
         ALIAS + b" queues=02",
         ALIAS + b" rule=0badcafe queues=2",
+        ALIAS + b" settings=",
+        ALIAS + b" settings=0BADCAFE",
+        ALIAS + b" settings=0badcafe rule=0badcafe",
+        ALIAS + b" persistent=0",
+        ALIAS + b" persistent",
+        ALIAS + b" revoked=0",
+        ALIAS + b" revoked=1 persistent=1",
         ALIAS + b" rule=",
         ALIAS + b" rule=0badcaf",
         ALIAS + b" rule=0BADCAFE",

@@ -55,6 +55,7 @@ def port(*, master: int, up: bool) -> Link:
         persistent=False,
         address=b"\xfe\0\0\0\0\1",
         queues=1,
+        has_carrier=True,
     )
 
 

@@ -30,6 +30,7 @@ def tap(index: int, name: bytes) -> Link:
         persistent=False,
         address=b"\xfe\0\0\0\0\1",
         queues=1,
+        has_carrier=True,
     )
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from qbhelper import wire
 from qbhelper.request import Request
-from qbhelper.wire import Code, Question, Reply, Verb, WireError
+from qbhelper.wire import Code, Ending, Reply, WireError
 
 WHOLE = struct.pack("=4sHHHH16s", b"QBH1", 1, 1, 1, 0, b"br0")
 
 
 def test_a_question_is_packed_as_documented() -> None:
     """Magic, verb, flags, queues, zero, and the name filled up with NUL bytes."""
-    assert wire.pack_question(Question(Verb.GRANT, Request(b"br0", True))) == WHOLE
+    assert wire.pack_question(Request(b"br0", True)) == WHOLE
 
 
 @pytest.mark.parametrize("name", [b"", b"b", b"br0", b"x" * 15, b"\xff\xfe", b"br 0", b"br:0\n"])
@@ -22,9 +22,28 @@ def test_a_question_is_packed_as_documented() -> None:
 @pytest.mark.parametrize("queues", [1, 2, 65535])
 def test_a_question_arrives_as_it_was_asked(name: bytes, vnet: bool, queues: int) -> None:
     """What is packed is parsed; whether a name makes sense is for others to say."""
-    question = wire.parse_question(wire.pack_question(Question(Verb.GRANT, Request(name, vnet, queues))))
-    assert (question.verb, question.request.queues) == (Verb.GRANT, queues)
-    assert (question.request.bridge, question.request.vnet_header) == (name, vnet)
+    question = wire.parse_question(wire.pack_question(Request(name, vnet, queues)))
+    assert isinstance(question, Request)
+    assert (question.bridge, question.vnet_header, question.queues) == (name, vnet, queues)
+    assert not question.vhost
+    assert not question.persistent
+
+
+@pytest.mark.parametrize(("vhost", "persistent"), [(True, False), (False, True), (True, True)])
+def test_what_a_port_is_asked_to_come_with_arrives(vhost: bool, persistent: bool) -> None:
+    """Each flag is its own."""
+    question = wire.parse_question(wire.pack_question(Request(b"br0", False, vhost=vhost, persistent=persistent)))
+    assert isinstance(question, Request)
+    assert (question.vnet_header, question.vhost, question.persistent) == (False, vhost, persistent)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_an_ending_arrives_as_it_was_asked(detach: bool) -> None:
+    """By the whole identity of a lease, in the place of a bridge's name."""
+    ending = Ending("0123456789abcdef", detach)
+    datagram = struct.pack("=4sHHHH16s", b"QBH1", 3 if detach else 2, 0, 0, 0, b"0123456789abcdef")
+    assert wire.pack_question(ending) == datagram
+    assert wire.parse_question(datagram) == ending
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 27, 29, 1000, 70000])
@@ -39,9 +58,16 @@ def test_a_question_of_another_length_is_an_error(length: int) -> None:
     [
         pytest.param((b"QBH2", 1, 1, 1, 0, b"br0"), id="version"),
         pytest.param((b"QBH1", 0, 1, 1, 0, b"br0"), id="verb 0"),
-        pytest.param((b"QBH1", 2, 1, 1, 0, b"br0"), id="verb 2"),
+        pytest.param((b"QBH1", 4, 1, 1, 0, b"br0"), id="verb 4"),
+        pytest.param((b"QBH1", 2, 0, 0, 0, b"br0"), id="an ending of no lease"),
+        pytest.param((b"QBH1", 2, 0, 0, 0, b"0123456789abcde"), id="an ending of half a lease"),
+        pytest.param((b"QBH1", 2, 0, 0, 0, b"0123456789ABCDEF"), id="a lease in capitals"),
+        pytest.param((b"QBH1", 2, 0, 0, 0, b"\xff" * 16), id="a lease of other bytes"),
+        pytest.param((b"QBH1", 2, 1, 0, 0, b"0123456789abcdef"), id="an ending with a flag"),
+        pytest.param((b"QBH1", 3, 0, 1, 0, b"0123456789abcdef"), id="an ending with queues"),
+        pytest.param((b"QBH1", 3, 0, 0, 1, b"0123456789abcdef"), id="an ending that is not zero"),
         pytest.param((b"QBH1", 0x100, 1, 1, 0, b"br0"), id="verb in the wrong byte order"),
-        pytest.param((b"QBH1", 1, 2, 1, 0, b"br0"), id="flag"),
+        pytest.param((b"QBH1", 1, 8, 1, 0, b"br0"), id="flag"),
         pytest.param((b"QBH1", 1, 0x8001, 1, 0, b"br0"), id="high flag"),
         pytest.param((b"QBH1", 1, 1, 0, 0, b"br0"), id="no queue"),
         pytest.param((b"QBH1", 1, 1, 1, 1, b"br0"), id="not zero"),
@@ -84,7 +110,7 @@ def test_a_message_that_is_no_text_is_escaped() -> None:
         b"",
         b"QBH1",
         struct.pack("=4sHH16s", b"QBH2", 0, 0, b""),
-        struct.pack("=4sHH16s", b"QBH1", 8, 0, b""),
+        struct.pack("=4sHH16s", b"QBH1", 9, 0, b""),
         struct.pack("=4sHH16s", b"QBH1", 0xFFFF, 0, b""),
         struct.pack("=4sHH16s", b"QBH1", 0, 0, b"")[:-1],
         struct.pack("=4sHH16s", b"QBH1", 1, 0, b"") + b"\xff",

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ending a lease on somebody's word: root's, or that of whose lease it is.
+
+A port that is ended stays as an interface until its processes let go of it: deleted, its fd would always be ready to
+be read from and never have anything, and QEMU would run in circles (seen with 7.2).  Down, on no bridge and
+with a lease that says `revoked' it is of no use to whoever has it, and counts for the quota as what it is, one port.
+"""
+
+from qbhelper.errors import AccessDenied, NoSuchLease
+from qbhelper.kernel.link import Network
+from qbhelper.kernel.message import Link
+from qbhelper.lease import Lease, parse_alias
+from qbhelper.request import Caller
+from qbhelper.wire import Ending
+
+ROOT = 0
+
+
+def end(ending: Ending, caller: Caller, network: Network) -> tuple[Link, Lease]:
+    """Revoke a lease or detach its port, and return what it was.
+
+    Never by a name: names change hands.  Raises NoSuchLease, AccessDenied, Busy or KernelError.
+    """
+    link, lease = _find(ending.lease, network)
+    if caller.uid not in (ROOT, lease.uid):
+        raise AccessDenied(f"access denied: lease {lease.identity} is not yours", "root can end the leases of others")
+    if ending.detach:
+        network.take_off(link, lease.alias())
+    else:
+        network.take_off(link, lease.ended().alias())
+        if is_left_over(link, lease.ended()):
+            network.delete(link)
+    return link, lease
+
+
+def is_left_over(link: Link, lease: Lease) -> bool:
+    """Whether a lease is revoked, and nobody has its TAP open: only one that was persistent is there all the same."""
+    return lease.revoked and link.persistent and not link.has_carrier
+
+
+def _find(identity: str, network: Network) -> tuple[Link, Lease]:
+    for link in network.ports((f"lease={identity} ".encode(),)):
+        lease = parse_alias(link.alias) if link.kind == b"tun" else None
+        if lease is not None and lease.identity == identity:
+            return link, lease
+    raise NoSuchLease(f"there is no lease {identity}", "`qbhelperctl status' lists those that there are")
