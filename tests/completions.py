@@ -28,7 +28,16 @@ class Value(enum.Enum):
     USER = "user"
 
 
-VALUES = {"BRIDGE": Value.BRIDGE, "FILE": Value.FILE, "MAC": Value.NOTHING, "USER": Value.USER}
+VALUES = {
+    "BRIDGE": Value.BRIDGE,
+    "COMMAND": Value.FILE,
+    "FILE": Value.FILE,
+    "LEASE": Value.NOTHING,
+    "MAC": Value.NOTHING,
+    "NUMBER": Value.NOTHING,
+    "TAP": Value.NOTHING,
+    "USER": Value.USER,
+}
 """The parser's word for a value -> what stands there."""
 
 
@@ -49,7 +58,8 @@ def value_of(word: Word) -> Value:
 
 
 def _argument_of(command: Command) -> Word | None:
-    if len({word.value for word in command.arguments}) > 1:
+    """Return what may stand behind a command: of several, the first, if it is one of a few words, and no more."""
+    if len({word.value for word in command.arguments}) > 1 and not command.arguments[0].choices:
         raise LookupError(f"{command.name} has arguments of several kinds: say in {__file__} how they are told apart")
     return command.arguments[0] if command.arguments else None
 

@@ -32,7 +32,7 @@ _qbhelperctl() {
     local typed=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _qbhelperctl_offer "$typed" check explain import show status -h --help
+        _qbhelperctl_offer "$typed" check explain import show status revoke reconcile run tap -h --help
         return
     fi
     # Of --bridge=br0 bash makes three words.
@@ -52,6 +52,20 @@ _qbhelperctl() {
         import:*) compopt -o default ;;
         show:*) _qbhelperctl_offer "$typed" --json -h --help ;;
         status:*) _qbhelperctl_offer "$typed" --watch --json -h --help ;;
+        revoke:--user:*) _qbhelperctl_users "$typed" ;;
+        revoke:--bridge:*) _qbhelperctl_bridges "$typed" ;;
+        revoke:*:-*) _qbhelperctl_offer "$typed" --user --bridge --detach -h --help ;;
+        revoke:*) : ;;
+        reconcile:*) _qbhelperctl_offer "$typed" --apply --json -h --help ;;
+        run:--bridge:*) _qbhelperctl_bridges "$typed" ;;
+        run:--queues:*) : ;;
+        run:--mac:*) : ;;
+        run:*:-*) _qbhelperctl_offer "$typed" --bridge --queues --vhost --mac -h --help ;;
+        run:*) compopt -o default ;;
+        tap:--bridge:*) _qbhelperctl_bridges "$typed" ;;
+        tap:--queues:*) : ;;
+        tap:*:-*) _qbhelperctl_offer "$typed" --bridge --queues --json -h --help ;;
+        tap:*) _qbhelperctl_offer "$typed" create delete list ;;
     esac
 }
 

@@ -101,7 +101,7 @@ def _answer(person: Person, asked: bytes) -> Answer:
     with closing(Network()) as network:
         bridge = network.find(asked)
         try:
-            policy = _policy_for(person.caller)
+            policy = policy_for(person.caller)
         except (PolicyError, AccessListError) as error:
             _require_reading(error, person)
             answer = Answer(person, asked, Decision(False, None), str(error))
@@ -117,7 +117,8 @@ def _answer(person: Person, asked: bytes) -> Answer:
         return answer
 
 
-def _policy_for(caller: "Caller") -> "Verdicts":
+def policy_for(caller: "Caller") -> "Verdicts":
+    """Return the policy as it stands for `caller`.  Raises PolicyError or AccessListError."""
     if os.geteuid() != 0:
         return sources.load_policy(caller)
     # Root can read what the caller can't, so what counts for them is to be judged, as the broker does.  It keeps

@@ -5,12 +5,8 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from qbhelper.errors import AccessListError, PolicyError, QbError, printable, reason
-
-if TYPE_CHECKING:
-    from argparse import Namespace
 
 
 def main(words: list[str] | None = None) -> int:
@@ -37,7 +33,8 @@ def main(words: list[str] | None = None) -> int:
         problems = error.problems if isinstance(error, PolicyError) else ()
         for text in problems or (error,):
             complain(printable(str(text)))
-        return EXIT_NO if isinstance(error, PolicyError | AccessListError) else EXIT_UNANSWERED
+        is_no = isinstance(error, PolicyError | AccessListError) or getattr(error, "exit_status", None) == EXIT_NO
+        return EXIT_NO if is_no else EXIT_UNANSWERED
     except OSError as error:
         _write_nowhere()
         where = f"`{printable(os.fsencode(error.filename))}': " if error.filename else ""
@@ -48,39 +45,14 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _run(words: list[str] | None) -> int:
+    from qbhelper.ctl.commands import COMMANDS
     from qbhelper.ctl.parser import parser
 
     try:
         found = parser().parse_args(words)
     except SystemExit as end:  # after --help, or what was wrong with the words
         return int(end.code or 0)
-    return _run_command(found)
-
-
-def _run_command(words: "Namespace") -> int:
-    # Each is imported when it is wanted: one that asks the kernel for much brings much.
-    match words.command:
-        case "check":
-            from qbhelper.ctl import check
-
-            return check.run(words.file, as_json=words.json)
-        case "explain":
-            from qbhelper.ctl import explain
-
-            return explain.run(words.user, os.fsencode(words.bridge), words.mac, as_json=words.json)
-        case "import":
-            from qbhelper.ctl import importing
-
-            return importing.run(words.file, name_users=words.name_users)
-        case "show":
-            from qbhelper.ctl import show
-
-            return show.run(as_json=words.json)
-        case "status":
-            from qbhelper.ctl import status
-
-            return status.run(as_json=words.json, watching=words.watch)
-    raise AssertionError(f"a command that the parser knows, and main does not: {words.command}")
+    return COMMANDS[found.command](found)
 
 
 def _write_nowhere() -> None:

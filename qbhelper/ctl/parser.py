@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The words of qbhelperctl.  From the one tree that `parser` returns come its help, its manual page and completions.
 
-A command is a module of this package with a function `run`; main.py knows which.
+A command is a module of this package; commands.py knows which.
 """
 
 import argparse
@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from qbhelper.ctl.output import EXIT_UNANSWERED, complain
 from qbhelper.errors import printable
+from qbhelper.policy.settings import QUEUES_MAX
 
 PROGRAM = "qbhelperctl"
 _EXIT_STATUS = "exit status: 0 {yes}, 1 {no}, 2 it could not be answered, or the words were wrong"
@@ -35,6 +36,10 @@ def parser() -> argparse.ArgumentParser:
     _add_import(commands)
     _add_show(commands)
     _add_status(commands)
+    _add_revoke(commands)
+    _add_reconcile(commands)
+    _add_run(commands)
+    _add_tap(commands)
     return top
 
 
@@ -127,6 +132,103 @@ def _add_status(commands: "Commands[_Parser]") -> None:
         "whenever something changes, and with --json each time on one line",
     )
     _add_json(status)
+
+
+def _add_revoke(commands: "Commands[_Parser]") -> None:
+    revoke = _add(
+        commands,
+        "revoke",
+        "end leases, so that their ports are dead",
+        "Ends a lease, those of a user, or those on a bridge: the port is set down and taken off its bridge, and the "
+        "program that has it open goes on without a network. Users can end their own leases, root those of all.",
+        yes="there were some, and they are ended",
+        no="there were none, or not all could be ended",
+    )
+    revoke.add_argument("lease", metavar="LEASE", nargs="?", help="the 16 digits that `status --json` shows")
+    revoke.add_argument("--user", metavar="USER", help="all leases of a user, by name or uid")
+    revoke.add_argument("--bridge", metavar="BRIDGE", help="all leases on a bridge; with --user, those of that user")
+    revoke.add_argument(
+        "--detach",
+        action="store_true",
+        help="take the port off its bridge, but keep the lease: root can put it back with ip(8)",
+    )
+
+
+def _add_reconcile(commands: "Commands[_Parser]") -> None:
+    reconcile = _add(
+        commands,
+        "reconcile",
+        "show which leases the policy of today would not grant",
+        "Shows the leases that would not be granted as they are by the policy as it is now: because it has changed, or "
+        "a rule has expired. Run it as root.",
+        yes="there are none, or --apply has ended them",
+        no="there are some, or not all could be ended",
+    )
+    reconcile.add_argument("--apply", action="store_true", help="end them, as revoke does")
+    _add_json(reconcile)
+
+
+class _OfCard(argparse.Action):
+    """--bridge begins a network card; what follows is about that one."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, found: argparse.Namespace, value: object, option: str | None = None
+    ) -> None:
+        if self.dest == "bridge":
+            found.cards = [*(found.cards or ()), {"bridge": value}]
+        elif not found.cards:
+            parser.error(f"{option} stands before --bridge: say first which bridge it is about")
+        elif self.dest in found.cards[-1]:
+            parser.error(f"{option} stands twice for bridge {found.cards[-1]['bridge']}")
+        else:
+            found.cards[-1][self.dest] = True if self.nargs == 0 else value
+
+
+def _add_run(commands: "Commands[_Parser]") -> None:
+    run = _add(
+        commands,
+        "run",
+        "get ports, and run a command with their fds",
+        "Gets a port on each bridge, writes what is to be known of them into the words of a command, and becomes that "
+        "command: `{fds}`, the fds of the queues, with colons between; `{fd}`, where it is one; `{vhostfds}`; "
+        "`{ifname}`, the interface; `{mac}`, a MAC address for the guest. `{fds.2}` and the like are of the second "
+        "--bridge. No port is left if the command can't be run.",
+        yes="is the command's",
+        no="a port was refused, 126 or 127 the command can't be run",
+    )
+    run.set_defaults(cards=None)
+    run.add_argument(
+        "--bridge", metavar="BRIDGE", required=True, action=_OfCard, help="a bridge to get a port on; once or more"
+    )
+    run.add_argument(
+        "--queues", metavar="NUMBER", type=_count, action=_OfCard, help="how many queues the port has (default: 1)"
+    )
+    run.add_argument("--vhost", nargs=0, action=_OfCard, help="get fds of /dev/vhost-net as well, one for each queue")
+    run.add_argument("--mac", metavar="MAC", action=_OfCard, help="the guest's MAC address (default: one it may have)")
+    run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its words, behind --")
+
+
+def _add_tap(commands: "Commands[_Parser]") -> None:
+    tap = _add(
+        commands,
+        "tap",
+        "TAPs that stay, for programs that open one by its name",
+        "Makes a TAP of the caller's on a bridge and prints its name; it stays when no program has it open. `delete` "
+        "removes one of the caller's own, root's any; `list` shows those of all users.",
+        yes="it was done",
+        no="it was refused, or there is no such TAP",
+    )
+    tap.add_argument("action", choices=("create", "delete", "list"), help="what to do")
+    tap.add_argument("name", metavar="TAP", nargs="?", help="for delete: its name")
+    tap.add_argument("--bridge", metavar="BRIDGE", help="for create: the bridge to put it on")
+    tap.add_argument("--queues", metavar="NUMBER", type=_count, default=1, help="for create: how many it may have (1)")
+    _add_json(tap)
+
+
+def _count(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and 1 <= int(word[:4]) <= QUEUES_MAX):
+        raise argparse.ArgumentTypeError(f"`{printable(word)}' is no number from 1 to {QUEUES_MAX}")
+    return int(word)
 
 
 def _add(

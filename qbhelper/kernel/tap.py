@@ -6,12 +6,12 @@ import os
 import struct
 from fcntl import ioctl
 
-from qbhelper.errors import KernelError, reason
+from qbhelper.errors import KernelError, printable, reason
 from qbhelper.request import IFNAMSIZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Final
 
 TUN_DEVICE = "/dev/net/tun"
@@ -31,6 +31,7 @@ _SWAPPED = os.uname().machine.startswith(("alpha", "mips", "parisc", "ppc", "spa
 _WRITE = 0x80000000 if _SWAPPED else 0x40000000
 _INT = 4 << 16
 TUNSETIFF = _WRITE | _INT | ord("T") << 8 | 202
+TUNSETPERSIST = _WRITE | _INT | ord("T") << 8 | 203
 TUNSETOWNER = _WRITE | _INT | ord("T") << 8 | 204
 
 _IFREQ = struct.Struct("16sH22x")
@@ -53,6 +54,14 @@ class Tap:
         """Close our fds; unless they were handed over, the kernel now removes the TAP."""
         for fd in self.fds:
             os.close(fd)
+
+
+def keep(fd: int, name: bytes) -> None:
+    """Have a TAP, called `name`, be there also when no fd of it is open any more.  Raises KernelError."""
+    try:
+        ioctl(fd, TUNSETPERSIST, 1)
+    except OSError as error:
+        raise KernelError(f"failed to set `{printable(name)}' persistent: {reason(error)}") from error
 
 
 _last_numbers: dict[bytes, int] = {}
@@ -97,7 +106,8 @@ def _create(vnet_header: bool, queues: int, template: bytes, owner: int) -> Tap:
                 ioctl(fds[queue], TUNSETIFF, _IFREQ.pack(name, flags))
                 continue
             # Exclusive: this makes a new TAP, and never attaches to somebody's existing one.
-            name = _made(fds[0], template, flags | IFF_TUN_EXCL)
+            names = _names(template) if owner == NOBODYS else (template,)  # people type the names of theirs
+            name = _made(fds[0], template, names, flags | IFF_TUN_EXCL)
             # A TAP without an owner may be opened by its name by any local user, once it is persistent
             # or has several queues.  Owned by uid 0, by nobody without CAP_NET_ADMIN.
             ioctl(fds[0], TUNSETOWNER, owner - (1 << 32) if owner >> 31 else owner)
@@ -107,10 +117,10 @@ def _create(vnet_header: bool, queues: int, template: bytes, owner: int) -> Tap:
     return Tap(tuple(fds), name)
 
 
-def _made(fd: int, template: bytes, flags: int) -> bytes:
-    """Make the TAP, and return its name.  Raises OSError."""
+def _made(fd: int, template: bytes, names: "Iterable[bytes]", flags: int) -> bytes:
+    """Make the TAP, and return its name, of `names` the first that is free.  Raises OSError."""
     answer = b""
-    for name in _names(template):
+    for name in names:
         try:
             answer = ioctl(fd, TUNSETIFF, _IFREQ.pack(name, flags))
         except OSError as error:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.ctl import main as ctl_main
+from qbhelper.ctl import commands as ctl_commands
 from qbhelper.ctl.output import EXIT_UNANSWERED
 from qbhelper.ctl.parser import parser
 from tests.ctl import host
 from tests.ctl.host import LIST, POLICY, ctl, write
 from tests.support import world
 
-COMMANDS = ("check", "explain", "import", "show", "status")
+COMMANDS = tuple(ctl_commands.COMMANDS)
 HELP = "tells which words there are"
 
 
@@ -31,7 +31,7 @@ class TestTheParser:
     """The tree of words, from which help, manual and completions come."""
 
     def test_it_is_made_anew_each_time_and_touches_nothing(self) -> None:
-        """So that a manual page can be made of it anywhere."""
+        """So that a manual page can be made of it anywhere; a command that it alone knew would be an internal error."""
         assert parser() is not parser()
         assert tuple(commands()) == COMMANDS
 
@@ -43,14 +43,6 @@ class TestTheParser:
         assert made.epilog is not None
         assert made.epilog.startswith("exit status: 0 ")
         assert all(action.help for action in made._actions)
-
-    @pytest.mark.parametrize("command", COMMANDS)
-    def test_main_knows_every_command(self, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A command that is added to the parser alone would be an internal error."""
-        module = {"import": "importing"}.get(command, command)
-        monkeypatch.setattr(f"qbhelper.ctl.{module}.run", lambda *_, **__: 77)
-        words = ["explain", "--bridge=br0"] if command == "explain" else [command]
-        assert ctl_main._run_command(parser().parse_args(words)) == 77
 
     def test_the_help_of_all_fits_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """80 columns."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From the words that the parser has found to the module of the command.
+
+Each is imported when it is wanted: one that asks the kernel for much brings much.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+
+
+def _check(words: Namespace) -> int:
+    from qbhelper.ctl import check
+
+    return check.run(words.file, as_json=words.json)
+
+
+def _explain(words: Namespace) -> int:
+    from qbhelper.ctl import explain
+
+    return explain.run(words.user, os.fsencode(words.bridge), words.mac, as_json=words.json)
+
+
+def _import(words: Namespace) -> int:
+    from qbhelper.ctl import importing
+
+    return importing.run(words.file, name_users=words.name_users)
+
+
+def _show(words: Namespace) -> int:
+    from qbhelper.ctl import show
+
+    return show.run(as_json=words.json)
+
+
+def _status(words: Namespace) -> int:
+    from qbhelper.ctl import status
+
+    return status.run(as_json=words.json, watching=words.watch)
+
+
+def _revoke(words: Namespace) -> int:
+    from qbhelper.ctl import revoke
+
+    return revoke.run(words.lease, words.user, words.bridge, detach=words.detach)
+
+
+def _reconcile(words: Namespace) -> int:
+    from qbhelper.ctl import reconcile
+
+    return reconcile.run(apply=words.apply, as_json=words.json)
+
+
+def _run(words: Namespace) -> int:
+    from qbhelper.ctl import run
+
+    return run.run([run.Card(**card) for card in words.cards], words.words)
+
+
+def _tap(words: Namespace) -> int:
+    from qbhelper.ctl import tap
+
+    tap.check_words(words.action, words.name, words.bridge)
+    match words.action:
+        case "create":
+            return tap.create(os.fsencode(words.bridge), words.queues)
+        case "delete":
+            return tap.delete(words.name)
+        case _:
+            return tap.show(as_json=words.json)
+
+
+COMMANDS: dict[str, Callable[[Namespace], int]] = {
+    "check": _check,
+    "explain": _explain,
+    "import": _import,
+    "show": _show,
+    "status": _status,
+    "revoke": _revoke,
+    "reconcile": _reconcile,
+    "run": _run,
+    "tap": _tap,
+}
+"""By their names; the parser has the same."""
