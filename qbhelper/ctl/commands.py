@@ -54,7 +54,8 @@ def _reconcile(words: Namespace) -> int:
 def _run(words: Namespace) -> int:
     from qbhelper.ctl import run
 
-    return run.run([run.Card(**card) for card in words.cards], words.words)
+    command = words.words[1:] if words.words[:1] == ["--"] else words.words  # argparse takes it away, or does not
+    return run.run([run.Card(**card) for card in words.cards], command)
 
 
 def _tap(words: Namespace) -> int:
