@@ -69,13 +69,14 @@ def leave() -> None:
 def become_account(account: str, uid: int, gid: int) -> None:
     """Broker started by root, first stage: from root to `account`, with what reading the policy takes.
 
-    Should: keep CAP_NET_ADMIN and CAP_DAC_READ_SEARCH, no group and no other capability; end with the keeper.
+    Should: keep CAP_NET_ADMIN and CAP_DAC_READ_SEARCH, and no other capability; have the account's own groups, as that
+    of /dev/vhost-net, and no other; end with the keeper.
     Must not: leave a way back.  Raises PrivilegeError.
     """
     keeper = os.getppid()
     try:
         prctl.set_keepcaps(True)
-        os.setgroups([])
+        os.setgroups([group for group in os.getgrouplist(account, gid) if group != gid])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
         prctl.set_keepcaps(False)

@@ -66,6 +66,7 @@ in
     users.users.qbhelper = lib.mkIf (!cfg.standalone) {
       isSystemUser = true;
       group = "qbhelper";
+      extraGroups = [ "kvm" ]; # whose /dev/vhost-net is
       description = "Broker of the QEMU bridge helper";
     };
     users.groups.qbhelper = lib.mkIf (!cfg.standalone) { };

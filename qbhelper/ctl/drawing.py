@@ -63,7 +63,9 @@ def _told(port: Port, rates: Rates | None, usual_mtu: int | None) -> Iterator[st
     if port.seen.link.mtu != usual_mtu:
         facts.append(f"mtu {port.seen.link.mtu}")
     if port.what == LEASE and port.lease and port.uid is not None:
-        yield _joined([_user(port.uid), *_machines(port.holders), f"lease {port.lease.identity}"])
+        kinds = (("persistent", port.lease.persistent), ("revoked", port.lease.revoked))
+        words = [word for word, is_so in kinds if is_so]
+        yield _joined([_user(port.uid), *_machines(port.holders), f"lease {port.lease.identity}", *words])
         yield _joined(facts)
         granted = f"since {_local(port.lease.since)}"
         if port.place:

@@ -202,6 +202,8 @@ def _lease_as_json(port: Port, lease: Lease) -> dict[str, object]:
         "id": lease.identity,
         "since": lease.since,
         "asked_by": lease.pid,
+        "persistent": lease.persistent,
+        "revoked": lease.revoked,
         "rule": lease.rule,
         "file": port.place.path if port.place else None,
         "line": port.place.line if port.place else None,

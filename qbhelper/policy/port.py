@@ -4,8 +4,6 @@
 The defaults are those of an access list, so `PLAIN` is a port as QEMU's helper makes it.
 """
 
-from zlib import crc32
-
 from qbhelper.request import IFNAMSIZ
 
 TYPE_CHECKING = False
@@ -92,6 +90,8 @@ class PortSettings:
         """
         if self.is_plain:
             return None
+        from zlib import crc32  # here, because few ports need it
+
         values = [getattr(self, setting) for setting in self.__slots__ if setting != "name"]
         text = repr([sorted(value) if isinstance(value, frozenset) else value for value in values])
         return f"{crc32(text.encode()):08x}"

@@ -56,7 +56,7 @@ def test_nothing_hides_files_without_leaving_a_trace() -> None:
     """What the broker can't tell from the host's own files would pass over an include, with a deny in it."""
     found = settings("qbhelper.service")
     assert found["PrivateTmp"] == "yes"  # seen, and refused
-    assert found["BindPaths"] == "-/dev/net/tun"
+    assert found["BindPaths"] == "-/dev/net/tun -/dev/vhost-net"
     assert not [name for name in found if TRACELESS.fullmatch(name)]
 
 

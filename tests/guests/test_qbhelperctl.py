@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the helper protocol has no words for, with real guests: several queues, several cards, TAPs by name, revoking."""
+"""What the helper protocol has no words for, with real guests: queues, several cards, TAPs by name, revoking."""
 
 import re
 import subprocess
@@ -62,7 +62,7 @@ def ctl(*words: str) -> str:
 def queues_in_use(machine: Guest, direction: str) -> set[int]:
     """The queues on which the guest's card has had an interrupt: `input' has received, `output' has sent."""
     found = re.findall(
-        rf"^ *\d+:((?: +\d+)+) .*virtio\d-{direction}\.(\d)$", machine.check("cat /proc/interrupts"), re.M
+        rf"^ *\d+:((?: +\d+)+) .*virtio\d-{direction}\.(\d)$", machine.check("cat /proc/interrupts"), re.MULTILINE
     )
     return {int(queue) for counts, queue in found if any(map(int, counts.split()))}
 

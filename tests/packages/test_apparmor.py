@@ -71,10 +71,12 @@ def test_each_rule_names_the_functions_that_need_it(profile: Path) -> None:
 @of_each
 def test_it_can_write_only_what_it_says_in_full(profile: Path) -> None:
     """No pattern that could grow: what can be written, and what can be executed, is one thing each."""
-    for rule, _ in rules(profile):
+    for rule, beside in rules(profile):
         path = re.fullmatch(r"(\S*/\S*) ([a-zA-Z]+)", rule)
         if path is None or set(path[2]) <= set("rm"):
             continue
+        if (profile.name, beside, path[2]) == ("qbhelperctl", "_become()", "pux"):
+            continue  # `run' becomes the command of a caller who could have started it themselves
         executes = {"/usr/bin/python3.[0-9]*"}
         assert "*" not in path[1] or path[1] in executes, rule
         assert not re.search(r"[uUpPcC]x", path[2]), f"a way out of the profile: {rule}"

@@ -29,7 +29,7 @@ def options_of(command: Command) -> list[str]:
 
 def takes_file(command: Command) -> bool:
     """Whether the argument of a command is a file."""
-    return any(word.value == "FILE" for word in command.arguments)
+    return any(word.value in ("COMMAND", "FILE") for word in command.arguments)
 
 
 class TestBash:
