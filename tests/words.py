@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qbhelper.ctl.parser import parser
+from qbhelper.ctl.parser import OfCard, parser
 
 
 @dataclass(frozen=True)
@@ -75,5 +75,5 @@ def _words(actions: list[argparse.Action]) -> Iterator[Word]:
         choices = tuple(map(str, action.choices or ()))
         value = "" if action.nargs == 0 else str(action.metavar or "|".join(choices) or action.dest.upper())
         required = action.required if action.option_strings else action.nargs not in ("?", "*")
-        repeats = action.nargs in ("*", "+", argparse.REMAINDER) or isinstance(action, argparse._AppendAction)
+        repeats = action.nargs in ("*", "+", argparse.REMAINDER) or isinstance(action, argparse._AppendAction | OfCard)
         yield Word(tuple(action.option_strings), value, action.help or "", required, repeats, choices)

@@ -168,7 +168,7 @@ def _add_reconcile(commands: "Commands[_Parser]") -> None:
     _add_json(reconcile)
 
 
-class _OfCard(argparse.Action):
+class OfCard(argparse.Action):
     """--bridge begins a network card; what follows is about that one."""
 
     def __call__(
@@ -198,13 +198,13 @@ def _add_run(commands: "Commands[_Parser]") -> None:
     )
     run.set_defaults(cards=None)
     run.add_argument(
-        "--bridge", metavar="BRIDGE", required=True, action=_OfCard, help="a bridge to get a port on; once or more"
+        "--bridge", metavar="BRIDGE", required=True, action=OfCard, help="a bridge to get a port on; once or more"
     )
     run.add_argument(
-        "--queues", metavar="NUMBER", type=_count, action=_OfCard, help="how many queues the port has (default: 1)"
+        "--queues", metavar="NUMBER", type=_count, action=OfCard, help="how many queues the port has (default: 1)"
     )
-    run.add_argument("--vhost", nargs=0, action=_OfCard, help="get fds of /dev/vhost-net as well, one for each queue")
-    run.add_argument("--mac", metavar="MAC", action=_OfCard, help="the guest's MAC address (default: one it may have)")
+    run.add_argument("--vhost", nargs=0, action=OfCard, help="get fds of /dev/vhost-net as well, one for each queue")
+    run.add_argument("--mac", metavar="MAC", action=OfCard, help="the guest's MAC address (default: one it may have)")
     run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its words, behind --")
 
 

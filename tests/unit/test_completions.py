@@ -92,7 +92,9 @@ class TestZsh:
             for option in word.options:
                 mark = "" if not word.value else "=" if option.startswith("--") else "+"
                 assert f"{option}{mark}[{re.sub(r'([][:])', BACKSLASHED, word.help)}]" in said
-        assert any(line.endswith(":FILE:_files") for line in said.splitlines()) is takes_file(command)
+        assert any(line.endswith((":COMMAND:_files", ":FILE:_files")) for line in said.splitlines()) is takes_file(
+            command
+        )
 
     def test_it_is_for_the_command(self) -> None:
         """Its compinit reads that in the first line."""
