@@ -41,6 +41,8 @@ CONNECTIONS_MAX = 2048
 SPARE_FDS = 32
 """For TAPs, and for what nobody thought of."""
 ACCEPTS_AT_ONCE = 64
+MACS_TOLD = 55
+"""There is room for no more of them in a reply."""
 
 
 @dataclass(frozen=True)
@@ -277,4 +279,4 @@ def _check(request: Request, peer: Peer) -> None:
 
 def _told_to_clients(port: Port) -> str:
     """Return what a client has to know of a port: the only MAC addresses that the guest may have, if not all."""
-    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs)[: wire.MESSAGE_MAX]
+    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs[:MACS_TOLD])

@@ -174,6 +174,7 @@ class OfCard(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, found: argparse.Namespace, value: object, option: str | None = None
     ) -> None:
+        """Note the value of an option in the dictionary of its card."""
         if self.dest == "bridge":
             found.cards = [*(found.cards or ()), {"bridge": value}]
         elif not found.cards:

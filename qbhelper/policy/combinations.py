@@ -39,11 +39,11 @@ def faults_in(values: "Mapping[str, object]") -> "Iterator[Fault]":
             "unicast_flood: nothing would ever reach the guest, whose MAC address is neither learned nor known",
             "name its `macs', or leave `learning' or `unicast_flood' away",
         )
-    if values.get("persistent"):
-        # Who opens a TAP decides whether its frames have a virtio-net header: see grant.py.
-        for word in ("macs", "addresses", "guards", "vlan", "trunk", "rate_from_guest"):
-            if values.get(word):
-                yield "persistent", f"persistent: not together with `{word}', which could be got round", "two rules?"
+    # Who opens a TAP by its name, or has vhost-net, decides whether its frames have a virtio-net header: see grant.py.
+    for word in ("persistent", "vhost"):
+        for filtering in ("macs", "addresses", "guards", "vlan", "trunk", "rate_from_guest"):
+            if values.get(word) and values.get(filtering):
+                yield word, f"{word}: not together with `{filtering}', which could be got round", "make two rules of it"
     name = values.get("name")
     if isinstance(name, bytes):
         yield from _faults_of_name(name, values)

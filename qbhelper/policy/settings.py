@@ -254,7 +254,7 @@ SETTINGS = (
         "false",
         "true",
         "Fds of `/dev/vhost-net` come with a port, if they are asked for (`qbhelperctl run --vhost`): the host's "
-        "kernel moves the frames, not QEMU.",
+        "kernel moves the frames, not QEMU. Not with settings that look at frames: they could be got round.",
     ),
     Setting(
         "persistent",
@@ -263,7 +263,7 @@ SETTINGS = (
         "false",
         "true",
         "Users may have TAPs that stay when no program has them open (`qbhelperctl tap create`), for programs that "
-        "open one by its name. Not with settings that look at frames: whoever opens a TAP can get round them.",
+        "open one by its name. Not with settings that look at frames: they could be got round.",
     ),
 )
 
