@@ -25,14 +25,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "quota": GROUND | {"lease", "kernel", "policy"},
     "accounts": set(),
     "wire": {"request"},
+    "record": {"errors"},
     "privilege": {"errors"},
     "policy": GROUND,
     "kernel": GROUND,
     "sources": GROUND | {"accounts", "policy"},
     "grant": GROUND | {"policy", "kernel", "lease", "quota"},
-    "standalone": PROGRAM,
-    "broker": PROGRAM | {"lease", "quota", "wire"},
-    "ctl": PROGRAM | {"broker", "lease", "quota", "wire"},
+    "standalone": PROGRAM | {"record"},
+    "broker": PROGRAM | {"lease", "quota", "record", "wire"},
+    "ctl": PROGRAM | {"broker", "lease", "quota", "record", "wire"},
 }
 """Part of the core (a module, or a package as a whole) -> the parts that it may import."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.broker import journal
+from qbhelper import record
 from tests.support import broker, install, world
 from tests.support.caller import PLAIN_UID
 
@@ -153,7 +153,7 @@ def test_a_root_without_a_capability_is_told_so(br0: str, capability: str) -> No
 @contextmanager
 def journald() -> Iterator[socket.socket]:
     """A socket where the journal's is, in our own /run."""
-    path = Path(journal.JOURNAL)
+    path = Path(record.JOURNAL)
     path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(path))
