@@ -219,6 +219,7 @@ class Server:
 
     def _grant(self, question: Question, connection: Connection) -> None:
         port: Port | None = None
+        rule = ""
         try:
             _check(question, connection.peer)
             port = grant(
@@ -227,6 +228,7 @@ class Server:
             reply = Reply(Code.GRANTED, len(port.tap.fds), port.name, "")
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
+            rule = error.rule
             if isinstance(error, Busy):
                 self._claims.end_stale()
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
@@ -242,9 +244,9 @@ class Server:
         finally:
             if port:
                 port.tap.close()
-        self._log(question, connection.peer.caller, port, reply)
+        self._log(question, connection.peer.caller, port, reply, rule)
 
-    def _log(self, question: Question, caller: Caller, port: Port | None, reply: Reply) -> None:
+    def _log(self, question: Question, caller: Caller, port: Port | None, reply: Reply, rule: str) -> None:
         bridge = printable(question.request.bridge)
         fields: dict[str, str | int] = {
             "UID": caller.uid,
@@ -268,6 +270,8 @@ class Server:
                 Priority.NOTICE,
                 f"uid {caller.uid} refused on {bridge}: {reply.message}",
                 EVENT="refused",
+                REASON=printable(reply.message),
+                **({"RULE": rule} if rule else {}),
                 **fields,
             )
 

@@ -208,9 +208,13 @@ def test_the_journal_gets_records_with_fields(way: broker.Way, br0: str) -> None
             "5",
         )
         assert "no line of /etc/qemu/bridge.conf allows" in refused["MESSAGE"]
-        world.write_access_list("allow br0\n#\n")
+        assert refused["QBHELPER_REASON"] in refused["MESSAGE"]
+        assert "QBHELPER_RULE" not in refused
+        world.write_access_list("allow br0\ndeny br7\n")
         broker.ask().close()
         assert record_of(receiver, "reload")["PRIORITY"] == "6"
+        broker.ask("br7")
+        assert record_of(receiver, "refused")["QBHELPER_RULE"] == "/etc/qemu/bridge.conf:2"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,7 @@ def test_no_value_can_look_like_a_field(br0: str, name: bytes) -> None:
         "QBHELPER_PID",
         "QBHELPER_BRIDGE",
         "QBHELPER_CODE",
+        "QBHELPER_REASON",
     }
     assert record["PRIORITY"] == "5"
     assert record["MESSAGE"].isprintable()
