@@ -106,6 +106,7 @@ class Leases:
                 raise
 
     def _log(self, link: Link, lease: Lease, event: str, why: str) -> None:
+        bridge = self._links.get(link.master) if link.master else None
         self._journal.write(
             Priority.WARNING,
             f"port {printable(link.name)} of uid {lease.uid} {event}: {why}",
@@ -114,6 +115,7 @@ class Leases:
             UID=lease.uid,
             PID=lease.pid,
             INTERFACE=printable(link.name),
+            **({"BRIDGE": printable(bridge.name)} if bridge else {}),
         )
 
 
