@@ -28,7 +28,7 @@ class Value(enum.Enum):
     USER = "user"
 
 
-VALUES = {"BRIDGE": Value.BRIDGE, "FILE": Value.FILE, "MAC": Value.NOTHING, "USER": Value.USER}
+VALUES = {"BRIDGE": Value.BRIDGE, "FILE": Value.FILE, "MAC": Value.NOTHING, "TIME": Value.NOTHING, "USER": Value.USER}
 """The parser's word for a value -> what stands there."""
 
 

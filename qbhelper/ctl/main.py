@@ -72,6 +72,10 @@ def _run_command(words: "Namespace") -> int:
             from qbhelper.ctl import importing
 
             return importing.run(words.file, name_users=words.name_users)
+        case "log":
+            from qbhelper.ctl import log
+
+            return log.run(words.user, words.bridge, words.since, following=words.follow, as_json=words.json)
         case "show":
             from qbhelper.ctl import show
 

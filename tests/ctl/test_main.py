@@ -17,7 +17,7 @@ from tests.ctl import host
 from tests.ctl.host import LIST, POLICY, ctl, write
 from tests.support import world
 
-COMMANDS = ("check", "explain", "import", "show", "status")
+COMMANDS = ("check", "explain", "import", "log", "show", "status")
 HELP = "tells which words there are"
 
 
