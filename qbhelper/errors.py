@@ -31,16 +31,25 @@ EXIT_REFUSED = 1
 
 
 class QbError(Exception):
-    """A refusal.  `what` failed, on what; `remedy` is what to do next, or empty."""
+    """A refusal.  `what` failed, on what; `remedy` is what to do next, or empty.
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    code: what programs and the log are told of it (Code in wire.py has the same names); rule: the line of the policy or
+    the access list that decided, `file:line`, empty where none did.
+    """
+
+    code = "INTERNAL"
+
+    def __init__(self, what: str, remedy: str = "", *, rule: object = "") -> None:
         self.what = what
         self.remedy = remedy
+        self.rule = str(rule or "")
         super().__init__(f"{what}; {remedy}" if remedy else what)
 
 
 class UsageError(QbError):
     """The words on the command line are wrong."""
+
+    code = "NOT_ALLOWED"
 
 
 class PrivilegeError(QbError):
@@ -49,6 +58,8 @@ class PrivilegeError(QbError):
 
 class AccessListError(QbError):
     """The access list, or a file that it includes, can't be read completely."""
+
+    code = "NOT_ALLOWED"
 
 
 class Problem:
@@ -77,6 +88,8 @@ class PolicyError(QbError):
     `problems` tells all of it, for the journal and for whoever can read them.
     """
 
+    code = "NOT_ALLOWED"
+
     def __init__(self, what: str, remedy: str = "", problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(what, remedy)
         self.problems = problems
@@ -85,33 +98,49 @@ class PolicyError(QbError):
 class AccessDenied(QbError):
     """The access list, or the policy, does not allow this bridge."""
 
+    code = "NOT_ALLOWED"
+
 
 class ElsewhereError(QbError):
     """The caller is in another network namespace than the broker, and no rule lets them in from there."""
+
+    code = "ELSEWHERE"
 
 
 class QuotaExceeded(QbError):
     """The caller has as many ports as the policy gives."""
 
+    code = "QUOTA"
+
 
 class Taken(QbError):
     """The bridge is full, or another has the name or MAC address that the rule gives."""
+
+    code = "QUOTA"
 
 
 class Busy(QbError):
     """Nothing was decided: ask again."""
 
+    code = "BUSY"
+
 
 class UnsupportedError(QbError):
     """What was asked is not to be had on this host as it is: its kernel, its bridge and the rule do not go together."""
+
+    code = "UNSUPPORTED"
 
 
 class NoSuchBridge(QbError):
     """The bridge that was asked for does not exist, or is no bridge."""
 
+    code = "NO_SUCH_BRIDGE"
+
 
 class NoSuchLease(QbError):
     """The lease that was named is not there, or is no more."""
+
+    code = "NO_SUCH_LEASE"
 
 
 class KernelError(QbError):

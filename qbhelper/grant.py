@@ -92,11 +92,13 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
         raise AccessDenied(
             f"access denied by acl file: {why(decision, request.bridge, policy, bridge)}",
             f"ask the administrator of this host (your uid is {caller.uid})",
+            rule=decision.place,
         )
     if request.queues > decision.terms.queues:
         raise UnsupportedError(
             f"failed to make {request.queues} queues: {decision.place} allows {decision.terms.queues}",
             "ask for fewer, or ask the administrator of this host",
+            rule=decision.place,
         )
     for asked, is_given, setting in (
         (request.vhost, decision.terms.vhost, "vhost"),
@@ -106,6 +108,7 @@ def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: N
             raise UnsupportedError(
                 f"failed to make a port with `{setting}': {decision.place} does not allow that",
                 "ask for one without, or ask the administrator of this host",
+                rule=decision.place,
             )
     if bridge is None:
         raise NoSuchBridge(

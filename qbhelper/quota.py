@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from qbhelper.kernel.message import Link
     from qbhelper.lease import Lease
-    from qbhelper.policy.decision import Decision
+    from qbhelper.policy.decision import Decision, Place
 
 CLAIM = b"~"
 
@@ -55,8 +55,8 @@ def check(claim: "Link", lease: "Lease", decision: "Decision", links: "Iterable[
             all_.add(is_claim)
             if found.uid == lease.uid:
                 mine.add(is_claim)
-    mine.compare(terms.max_ports, f"you have all {terms.max_ports} ports that {place} gives to one user")
-    all_.compare(terms.max_ports_total, f"all {terms.max_ports_total} ports that {place} gives are taken")
+    mine.compare(terms.max_ports, place, f"you have all {terms.max_ports} ports that {place} gives to one user")
+    all_.compare(terms.max_ports_total, place, f"all {terms.max_ports_total} ports that {place} gives are taken")
 
 
 class _Count:
@@ -72,11 +72,12 @@ class _Count:
         else:
             self.granted += 1
 
-    def compare(self, at_most: int | None, refusal: str) -> None:
+    def compare(self, at_most: int | None, place: "Place | None", refusal: str) -> None:
         if at_most is None:
             return
         if self.granted >= at_most:
-            raise QuotaExceeded(f"quota: {refusal}", "end one of your guests, or ask the administrator of this host")
+            remedy = "end one of your guests, or ask the administrator of this host"
+            raise QuotaExceeded(f"quota: {refusal}", remedy, rule=place)
         if self.granted + self.claims >= at_most:
             raise Busy("others are just asking for the last ports of the same rule", "try again")
 

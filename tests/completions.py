@@ -36,6 +36,7 @@ VALUES = {
     "MAC": Value.NOTHING,
     "NUMBER": Value.NOTHING,
     "TAP": Value.NOTHING,
+    "TIME": Value.NOTHING,
     "USER": Value.USER,
 }
 """The parser's word for a value -> what stands there."""

@@ -32,7 +32,7 @@ _qbhelperctl() {
     local typed=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _qbhelperctl_offer "$typed" check explain import show status revoke reconcile run tap -h --help
+        _qbhelperctl_offer "$typed" check explain import log show status revoke reconcile run tap -h --help
         return
     fi
     # Of --bridge=br0 bash makes three words.
@@ -50,6 +50,10 @@ _qbhelperctl() {
         explain:*) _qbhelperctl_offer "$typed" --bridge --user --mac --json -h --help ;;
         import:*:-*) _qbhelperctl_offer "$typed" --name-users -h --help ;;
         import:*) compopt -o default ;;
+        log:--user:*) _qbhelperctl_users "$typed" ;;
+        log:--bridge:*) _qbhelperctl_bridges "$typed" ;;
+        log:--since:*) : ;;
+        log:*) _qbhelperctl_offer "$typed" --user --bridge --since --follow --json -h --help ;;
         show:*) _qbhelperctl_offer "$typed" --json -h --help ;;
         status:*) _qbhelperctl_offer "$typed" --watch --json -h --help ;;
         revoke:--user:*) _qbhelperctl_users "$typed" ;;

@@ -6,6 +6,8 @@ be read from and never have anything, and QEMU would run in circles (seen with 7
 with a lease that says `revoked' it is of no use to whoever has it, and counts for the quota as what it is, one port.
 """
 
+from dataclasses import dataclass
+
 from qbhelper.errors import AccessDenied, NoSuchLease
 from qbhelper.kernel.link import Network
 from qbhelper.kernel.message import Link
@@ -16,7 +18,17 @@ from qbhelper.wire import Ending
 ROOT = 0
 
 
-def end(ending: Ending, caller: Caller, network: Network) -> tuple[Link, Lease]:
+@dataclass(frozen=True)
+class Ended:
+    """A lease that was ended, as it was: the index and the name of its port, the name of the bridge, None if none."""
+
+    lease: Lease
+    index: int
+    name: bytes
+    bridge: bytes | None
+
+
+def end(ending: Ending, caller: Caller, network: Network) -> Ended:
     """Revoke a lease or detach its port, and return what it was.
 
     Never by a name: names change hands.  Raises NoSuchLease, AccessDenied, Busy or KernelError.
@@ -24,13 +36,14 @@ def end(ending: Ending, caller: Caller, network: Network) -> tuple[Link, Lease]:
     link, lease = _find(ending.lease, network)
     if caller.uid not in (ROOT, lease.uid):
         raise AccessDenied(f"access denied: lease {lease.identity} is not yours", "root can end the leases of others")
+    bridge = network.bridge_of(link)
     if ending.detach:
         network.take_off(link, lease.alias())
     else:
         network.take_off(link, lease.ended().alias())
         if is_left_over(link, lease.ended()):
             network.delete(link)
-    return link, lease
+    return Ended(lease, link.index, link.name, bridge.name if bridge else None)
 
 
 def is_left_over(link: Link, lease: Lease) -> bool:

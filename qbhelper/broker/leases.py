@@ -65,9 +65,9 @@ class Leases:
             if link is not None:
                 self._judge(link)
 
-    def look_after(self, link: Link) -> None:
+    def look_after(self, index: int) -> None:
         """Look at a port now and then, as one that was set down, until it is gone or up again."""
-        self._down.add(link.index)
+        self._down.add(index)
 
     def patience(self, now: float) -> float | None:
         """Return after how many seconds `look_again` is due; None: not until something is announced."""
@@ -135,6 +135,7 @@ class Leases:
                 raise
 
     def _log(self, link: Link, lease: Lease, event: str, why: str) -> None:
+        bridge = self._links.get(link.master) if link.master else None
         self._journal.write(
             Priority.WARNING,
             f"port {printable(link.name)} of uid {lease.uid} {event}: {why}",
@@ -143,6 +144,7 @@ class Leases:
             UID=lease.uid,
             PID=lease.pid,
             INTERFACE=printable(link.name),
+            **({"BRIDGE": printable(bridge.name)} if bridge else {}),
         )
 
 

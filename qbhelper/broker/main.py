@@ -22,10 +22,10 @@ from qbhelper.broker import snapshot
 from qbhelper.broker.journal import Journal, Priority
 from qbhelper.broker.server import Server
 from qbhelper.errors import PrivilegeError, QbError, printable, reason
+from qbhelper.record import ACCOUNT
 from qbhelper.wire import SOCKET_PATH
 
 USAGE = "Usage: qbhelperd (it takes no arguments; qbhelperd(8))"
-ACCOUNT = "qbhelper"
 IDLE_SECONDS = 60.0
 LISTEN_FDS_START = 3
 BACKLOG = 4096

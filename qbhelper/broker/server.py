@@ -229,12 +229,14 @@ class Server:
 
     def _grant(self, request: Request, connection: Connection) -> None:
         port: Port | None = None
+        rule = ""
         try:
             _check(request, connection.peer)
             port = grant(request, connection.peer.caller, self._policies.of(connection.peer.caller), self._kernel)
             reply = Reply(Code.GRANTED, len(port.tap.fds) + len(port.vhost), port.name, _told_to_clients(port))
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
+            rule = error.rule
             if isinstance(error, Busy):
                 self._claims.end_stale()
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
@@ -250,15 +252,15 @@ class Server:
         finally:
             if port:
                 port.close()
-        records.answered(self._journal, request, connection.peer.caller, port, reply)
+        records.answered(self._journal, request, connection.peer.caller, port, reply, rule)
 
     def _end(self, ending: Ending, connection: Connection) -> None:
         caller = connection.peer.caller
         try:
-            link, lease = end(ending, caller, self._kernel)
-            self._leases.look_after(link)
-            reply = Reply(Code.GRANTED, 0, link.name, "")
-            records.ended(self._journal, ending, caller, link, lease)
+            ended = end(ending, caller, self._kernel)
+            self._leases.look_after(ended.index)
+            reply = Reply(Code.GRANTED, 0, ended.name, "")
+            records.ended(self._journal, ending, caller, ended)
         except QbError as error:
             reply = Reply(code_of(error), 0, b"", str(error))
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others

@@ -27,7 +27,7 @@ class Refusal(QbError):
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = code.name
 
 
 class NoBrokerError(QbError):

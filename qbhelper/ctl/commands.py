@@ -27,6 +27,12 @@ def _import(words: Namespace) -> int:
     return importing.run(words.file, name_users=words.name_users)
 
 
+def _log(words: Namespace) -> int:
+    from qbhelper.ctl import log
+
+    return log.run(words.user, words.bridge, words.since, following=words.follow, as_json=words.json)
+
+
 def _show(words: Namespace) -> int:
     from qbhelper.ctl import show
 
@@ -75,6 +81,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
     "explain": _explain,
     "import": _import,
+    "log": _log,
     "show": _show,
     "status": _status,
     "revoke": _revoke,

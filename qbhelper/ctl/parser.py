@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_explain(commands)
     _add_import(commands)
+    _add_log(commands)
     _add_show(commands)
     _add_status(commands)
     _add_revoke(commands)
@@ -101,6 +102,25 @@ def _add_import(commands: "Commands[_Parser]") -> None:
         action="store_true",
         help="where no rule can say who can read a file, name the users of this host who can today",
     )
+
+
+def _add_log(commands: "Commands[_Parser]") -> None:
+    log = _add(
+        commands,
+        "log",
+        "show who was granted or refused ports, and why",
+        "Shows who was granted which port, who was refused, and the line that decided: what the journal has of that, "
+        "as far as it is open to the caller.",
+        yes="it was shown",
+        no="is not used",
+    )
+    log.add_argument("--user", metavar="USER", help="of this user alone: a name or a uid")
+    log.add_argument("--bridge", metavar="BRIDGE", help="on this bridge alone, as it was asked for")
+    log.add_argument(
+        "--since", metavar="TIME", help="not what is older, as for journalctl: today, '2h ago', 2026-01-31"
+    )
+    log.add_argument("--follow", action="store_true", help="begin with the last ones, and go on until Ctrl-C")
+    log.add_argument("--json", action="store_true", help="print each as JSON on a line (docs/qbhelperctl.md)")
 
 
 def _add_show(commands: "Commands[_Parser]") -> None:

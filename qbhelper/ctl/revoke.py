@@ -32,7 +32,7 @@ def end(held: Held, *, detach: bool = False) -> bool:
     try:
         client.ask_for_end(Ending(held.lease.identity, detach))
     except client.Refusal as refusal:
-        if refusal.code is not Code.NO_SUCH_LEASE:  # it has just ended by itself
+        if refusal.code != Code.NO_SUCH_LEASE.name:  # it has just ended by itself
             complain(printable(str(refusal)))
             return False
     where = f" on {printable(held.bridge)}" if held.bridge else ""

@@ -168,6 +168,14 @@ class Network:
         except OSError as error:
             raise _failed_to_bring_up(tap.name, error) from error
 
+    def bridge_of(self, tap: Link) -> Bridge | None:
+        """Return what `tap` is a port of; None if of nothing.  Raises KernelError."""
+        try:
+            master = self._links.get(tap.master) if tap.master else None
+        except OSError as error:
+            raise KernelError(f"failed to look up the bridge of `{printable(tap.name)}': {reason(error)}") from error
+        return None if master is None else Bridge.of(master)
+
     def take_off(self, tap: Link, alias: bytes) -> None:
         """Set `tap` down, take it off its bridge, and label it with `alias` (at most 255 bytes).
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.broker import journal
+from qbhelper import record
 from tests.support import broker, install, world
 from tests.support.caller import PLAIN_UID
 
@@ -153,7 +153,7 @@ def test_a_root_without_a_capability_is_told_so(br0: str, capability: str) -> No
 @contextmanager
 def journald() -> Iterator[socket.socket]:
     """A socket where the journal's is, in our own /run."""
-    path = Path(journal.JOURNAL)
+    path = Path(record.JOURNAL)
     path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(path))
@@ -208,9 +208,13 @@ def test_the_journal_gets_records_with_fields(way: broker.Way, br0: str) -> None
             "5",
         )
         assert "no line of /etc/qemu/bridge.conf allows" in refused["MESSAGE"]
-        world.write_access_list("allow br0\n#\n")
+        assert refused["QBHELPER_REASON"] in refused["MESSAGE"]
+        assert "QBHELPER_RULE" not in refused
+        world.write_access_list("allow br0\ndeny br7\n")
         broker.ask().close()
         assert record_of(receiver, "reload")["PRIORITY"] == "6"
+        broker.ask("br7")
+        assert record_of(receiver, "refused")["QBHELPER_RULE"] == "/etc/qemu/bridge.conf:2"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,7 @@ def test_no_value_can_look_like_a_field(br0: str, name: bytes) -> None:
         "QBHELPER_PID",
         "QBHELPER_BRIDGE",
         "QBHELPER_CODE",
+        "QBHELPER_REASON",
     }
     assert record["PRIORITY"] == "5"
     assert record["MESSAGE"].isprintable()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import world
+from tests.host import service
+from tests.support import caller, install, world
 
 pytestmark = pytest.mark.inside("debian13-vm")
 
@@ -72,3 +73,23 @@ def test_apparmor_confines() -> None:
     assert subprocess.run([*confined, "/etc/hosts"], capture_output=True, check=False).returncode == 0
     refused = subprocess.run([*confined, "/etc/passwd"], capture_output=True, text=True, check=False)
     assert "Permission denied" in refused.stderr
+
+
+def test_under_our_profiles_grants_are_logged_and_shown() -> None:
+    """Standalone and through the broker, enforced: nothing that the log takes, to write it or to read it, is denied."""
+    service.install_from_source()
+    for profile in sorted((install.TREE / "packaging/apparmor").iterdir()):
+        world.run("apparmor_parser", "--replace", "--skip-cache", str(profile))
+    world.write_access_list("allow br0\n")
+    lines = []
+    with world.bridge("br0"):
+        for mode in (0o755, 0o4755):
+            service.HELPER.chmod(mode)
+            with service.call() as outcome:
+                assert outcome.granted, outcome
+                lines.append(f"{caller.PLAIN_UID}  granted  {outcome.tap().name} on br0 by /etc/qemu/bridge.conf:1")
+    world.run("journalctl", "--sync")
+    shown = world.run(str(service.PREFIX / "bin/qbhelperctl"), "log").splitlines()
+    assert [line[21:] for line in shown] == lines
+    kernels = world.run("journalctl", "--dmesg", "--output=cat").splitlines()
+    assert [line for line in kernels if 'apparmor="DENIED"' in line and "qbhelper" in line] == []

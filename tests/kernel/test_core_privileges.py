@@ -51,13 +51,16 @@ def test_when_it_hands_over_the_core_has_no_capability(lent: Way) -> None:
 def test_privilege_is_given_back_between_verifying_and_sending(lent: Way) -> None:
     """The order of the run: the last request to the kernel's network, the last capset, the hand-over, the end."""
     steps = traced.steps(lent.helper)
-    last_look = max(at for at, step in enumerate(steps) if step.name in ("ioctl", "sendto", "recvfrom"))
+    last_look = max(at for at, step in enumerate(steps) if step.name in ("ioctl", "recvfrom"))
     last_drop = max(at for at, step in enumerate(steps) if step.name == "capset")
     sent = max(at for at, step in enumerate(steps) if step.name == "sendmsg")
     assert last_look < last_drop < sent
     assert "effective=0, permitted=0, inheritable=0" in steps[last_drop].text
-    # Sending is the last thing that can fail: what follows only closes and ends.
-    assert {step.name for step in steps[sent + 1 :]} <= {"close", "munmap", "exit_group"}
+    # Sending is the last thing that can fail: what follows tells the log, closes and ends.
+    after = steps[sent + 1 :]
+    assert {step.name for step in after} <= {"socket", "sendto", "close", "munmap", "exit_group", "getpid"}
+    assert all("MSG_DONTWAIT" in step.text for step in after if step.name == "sendto")
+    assert all("SOCK_NONBLOCK" in step.text for step in after if step.name == "socket")
 
 
 def test_the_socket_is_looked_at_before_anything_is_made(lent: Way) -> None:

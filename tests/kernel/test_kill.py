@@ -38,7 +38,7 @@ def test_killed_while_the_tap_exists_it_leaves_nothing(lent: Way, br0: str) -> N
 
 
 def test_killed_after_the_hand_over_the_port_is_whole(lent: Way, br0: str) -> None:
-    """Between sending and exiting there is nothing to do: QEMU then has a working port and an error (2.1.8)."""
+    """Between sending and exiting there is only the log: QEMU then has a working port and an error (2.1.8)."""
     with traced.tampered(lent.helper, traced.find(lent.helper, "exit_group", ""), "signal=SIGKILL") as outcome:
         assert (outcome.data, len(outcome.fds)) == (b"\0", 1)
         assert world.ports(br0) == {outcome.tap().name}

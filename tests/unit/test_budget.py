@@ -20,7 +20,7 @@ OURS = """
     qbhelper qbhelper.dialect qbhelper.errors qbhelper.fdpass qbhelper.grant qbhelper.kernel qbhelper.kernel.link
     qbhelper.kernel.message qbhelper.kernel.netlink qbhelper.kernel.tap qbhelper.lease qbhelper.policy
     qbhelper.policy.access_list qbhelper.policy.decision qbhelper.policy.port qbhelper.privilege qbhelper.quota
-    qbhelper.request qbhelper.sources qbhelper.standalone
+    qbhelper.record qbhelper.request qbhelper.sources qbhelper.standalone
 """
 LIBRARY = """
     _collections_abc _prctl _socket _stat _struct errno fcntl genericpath os os.path posixpath prctl stat struct

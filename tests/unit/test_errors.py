@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qbhelper import errors
+from qbhelper.wire import Code
 
 
 def drawn() -> set[str]:
@@ -34,6 +35,13 @@ def test_the_text_is_what_failed_then_what_to_do() -> None:
     """The remedy follows the failure on the same line, and is left out where there is none."""
     assert str(errors.QbError("it failed", "mend it")) == "it failed; mend it"
     assert str(errors.QbError("it failed")) == "it failed"
+
+
+def test_each_error_has_a_code_of_the_wire() -> None:
+    """The broker could not answer otherwise; and no error is told as a grant, nor as two things."""
+    codes = {name: getattr(errors, name).code for name in drawn()}
+    assert set(codes.values()) == set(Code.__members__) - {Code.GRANTED.name}
+    assert {name for name, code in codes.items() if code == "BUSY"} == {"Busy"}
 
 
 def test_the_exit_status_is_qemus() -> None:
