@@ -210,11 +210,13 @@ class TestPrograms:
 
     def test_the_log_has_the_fields_that_it_says(self) -> None:
         """All of them, and all events."""
-        code = "".join(map(read, (TREE / "qbhelper" / "broker").glob("*.py")))
+        code = "".join(map(read, [*(TREE / "qbhelper" / "broker").glob("*.py"), TREE / "qbhelper" / "record.py"]))
         text = section("qbhelperd.8", "LOG")
-        fields = {*re.findall(r"\b([A-Z]+)=[^=\d]", code), *re.findall(r'^ +"([A-Z]+)": ', code, re.MULTILINE)}
-        assert set(re.findall(r"QBHELPER_([A-Z]+)", text)) == fields
-        events = set(re.findall(r'EVENT="(\w+)"', code))
+        fields = {*re.findall(r"\b([A-Z_]+)=[^=\d]", code), *re.findall(r'"([A-Z_]+)": ', code)}
+        fields |= set(re.findall(r'fields\["([A-Z_]+)"\] = ', code))
+        assert set(re.findall(r"QBHELPER_([A-Z_]+)", text)) == fields
+        events = set(re.findall(r'(?:EVENT=|_fields\(|what = |if ending.detach else )"(\w+)"', code))
+        assert {"granted", "revoked", "detached"} < events
         assert all(re.search(rf"\b{event}\b", text) for event in events)
 
     def test_numbers_are_those_of_the_code(self) -> None:
