@@ -11,9 +11,6 @@ from qbhelper.errors import AccessListError, PolicyError, QbError, printable, re
 
 def main(words: list[str] | None = None) -> int:
     """Run the command that `words` name, by default those of the command line; returns the exit status."""
-    # What has expired is seen by the day of the host, as the broker and the helper see it, not by that of who asks.
-    os.environ.pop("TZ", None)
-    time.tzset()
     # Ctrl-C ends a program that only reads, without a word.  One that was told to ignore it goes on doing so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -52,6 +49,10 @@ def _run(words: list[str] | None) -> int:
         found = parser().parse_args(words)
     except SystemExit as end:  # after --help, or what was wrong with the words
         return int(end.code or 0)
+    if found.command != "run":  # whose command is to have all that its caller has
+        # What has expired is seen by the day of the host, as the broker and the helper see it, not by that of who asks.
+        os.environ.pop("TZ", None)
+        time.tzset()
     return COMMANDS[found.command](found)
 
 

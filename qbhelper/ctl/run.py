@@ -6,6 +6,7 @@ For what QEMU's helper protocol has no words for: several queues, vhost, and vir
 
 import os
 import re
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
 QEMUS_MACS = "52:54:00"
 """The first half of the MAC addresses that QEMU gives out."""
 
-_PLACE = re.compile(r"\{(fds?|vhostfds|ifname|mac)(?:\.([0-9]{1,3}))?\}")
+_PLACE = re.compile(r"\{(fd|fds|fdlist|vhostfds|ifname|mac)(?:\.([0-9]{1,3}))?\}")
 """`{fds}` is of the first card, `{fds.2}` of the second.  Other braces are the command's own: it may speak JSON."""
 
 
@@ -72,7 +73,7 @@ def _check(cards: Sequence[Card], command: Sequence[str]) -> list[str | None]:
 
 def _check_places(number: int, card: Card, words: set[str]) -> None:
     dot = "" if number == 1 else f".{number}"
-    if not words & {"fd", "fds"}:
+    if not words & {"fd", "fds", "fdlist"}:
         raise UsageError(
             f"the port on {printable(card.bridge)} would be of no use: no word of the command has {{fds{dot}}}",
             f"with QEMU: -netdev tap,id=net0,fds={{fds{dot}}}",
@@ -118,6 +119,7 @@ def _filled(word: str, ports: Sequence[Granted], macs: Sequence[str]) -> str:
         return {
             "fd": str(port.taps[0]),
             "fds": ":".join(map(str, port.taps)),
+            "fdlist": ",".join(map(str, port.taps)),
             "vhostfds": ":".join(map(str, port.vhost)),
             "ifname": os.fsdecode(port.name),
             "mac": macs[number],
@@ -130,6 +132,8 @@ def _become(words: Sequence[str], ports: Sequence[Granted]) -> int:
     for port in ports:
         for fd in (*port.taps, *port.vhost):
             os.set_inheritable(fd, True)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and a program that is started would, too
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvp(words[0], [*words])  # noqa: S606  it is what we were asked for, as the caller, with no privilege
     except (OSError, ValueError) as error:

@@ -6,10 +6,17 @@ import os
 from qbhelper.errors import UnsupportedError, reason
 
 VHOST_DEVICE = "/dev/vhost-net"
+QUEUES_MAX = 253 // 2
+"""SCM_MAX_FD in include/net/scm.h, shared with the fds of the TAP."""
 
 
 def open_each(count: int) -> tuple[int, ...]:
     """Return `count` fds of the device, close-on-exec; each serves one queue.  Raises UnsupportedError."""
+    if count > QUEUES_MAX:
+        raise UnsupportedError(
+            f"failed to make {count} queues with vhost: that is more fds than are sent in one message",
+            f"ask for {QUEUES_MAX} at most",
+        )
     fds: list[int] = []
     try:
         while len(fds) < count:

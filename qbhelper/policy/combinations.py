@@ -44,6 +44,12 @@ def faults_in(values: "Mapping[str, object]") -> "Iterator[Fault]":
         for filtering in ("macs", "addresses", "guards", "vlan", "trunk", "rate_from_guest"):
             if values.get(word) and values.get(filtering):
                 yield word, f"{word}: not together with `{filtering}', which could be got round", "make two rules of it"
+    if values.get("persistent") and most is None:
+        yield (
+            "persistent",
+            "persistent: without a `max_ports' one user could take all places of a bridge, and keep them",
+            "write max_ports = 4, or another number, beside it",
+        )
     name = values.get("name")
     if isinstance(name, bytes):
         yield from _faults_of_name(name, values)

@@ -263,7 +263,7 @@ SETTINGS = (
         "false",
         "true",
         "Users may have TAPs that stay when no program has them open (`qbhelperctl tap create`), for programs that "
-        "open one by its name. Not with settings that look at frames: they could be got round.",
+        "open one by its name. With `max_ports`, and not with settings that look at frames: they could be got round.",
     ),
 )
 

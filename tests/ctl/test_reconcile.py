@@ -63,9 +63,13 @@ class TestWhatItFinds:
             (("isolated = true", ""), {"first", "second", "bobs"}, "policy.toml:1 says other settings"),
             (("queues = 2", ""), {"bobs"}, "policy.toml:1 allows 1 queues, and it has 2"),
             (("max_ports = 3", "max_ports = 1"), {"second"}, "policy.toml:1 gives 1 ports to one user"),
-            (("max_ports = 3", "max_ports_total = 2"), {"bobs"}, "policy.toml:1 gives 2 ports to all"),
-            (("max_ports = 3", 'users = "bob"'), {"first", "second"}, "nothing allows it"),
-            (("max_ports = 3", "expires = 2020-01-31"), {"first", "second", "bobs"}, "allowed it until 2020-01-31"),
+            (("max_ports = 3", "max_ports = 2\nmax_ports_total = 2"), {"bobs"}, "policy.toml:1 gives 2 ports to all"),
+            (("isolated = true", 'isolated = true\nusers = "bob"'), {"first", "second"}, "nothing allows it"),
+            (
+                ("isolated = true", "isolated = true\nexpires = 2020-01-31"),
+                {"first", "second", "bobs"},
+                "allowed it until 2020-01-31",
+            ),
             (("[end]", '[[deny]]\nbridge = "br0"\nusers = "bob"\n[end]'), {"bobs"}, "policy.toml:7 denies it"),
             (('"br0"', '"br9"'), {"first", "second", "bobs"}, "nothing allows it"),
         ],
@@ -103,7 +107,7 @@ class TestApply:
 
     def test_it_ends_them(self, given: dict[str, broker.Answer]) -> None:
         """The others are ports as before, and a second look finds nothing."""
-        write(POLICY, BEFORE.replace("max_ports = 3", 'users = "bob"'))
+        write(POLICY, BEFORE.replace("queues = 2", 'queues = 2\nusers = "bob"'))
         said = ctl("reconcile", "--apply")
         assert (said.status, said.err) == (0, "")
         assert said.out.count("revoked ") == 2

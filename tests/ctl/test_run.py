@@ -16,7 +16,7 @@ RULES = """\
 [[allow]]
 bridge = "br0"
 users = "alice"
-queues = 4
+queues = 200
 vhost = true
 
 [[allow]]
@@ -66,7 +66,7 @@ class TestWhatIsFilledIn:
         """`{fd.2}' is of the second; a card without --mac gets one as QEMU gives them."""
         said = ctl(
             *("run", "--bridge", "br0", "--bridge", "br1", "--"),
-            *("sh", "-c", f"set -- {{fd}} {{fds.2}}; {SHOW}; echo {{ifname}} {{ifname.2}} {{mac.1}} {{mac.2}}"),
+            *("sh", "-c", f"set -- {{fd}} {{fdlist.2}}; {SHOW}; echo {{ifname}} {{ifname.2}} {{mac.1}} {{mac.2}}"),
             user="alice",
         )
         one, two, name, second, any_mac, mac = said.out.split()
@@ -131,7 +131,8 @@ class TestRefusals:
         ("words", "expected"),
         [
             (["--bridge", "br2", "--", "true", "{fd}"], "access denied"),
-            (["--bridge", "br0", "--queues", "5", "--", "true", "{fds}"], "allows 4"),
+            (["--bridge", "br0", "--queues", "127", "--vhost", "--", "true", "{fds}{vhostfds}"], "ask for 126 at most"),
+            (["--bridge", "br0", "--queues", "201", "--", "true", "{fds}"], "allows 200"),
             (["--bridge", "br0", "--bridge", "br2", "--", "true", "{fd}{fd.2}"], "access denied"),
             (["--bridge", "br1", "--vhost", "--", "true", "{fd}{vhostfds}"], "`vhost': /etc/qbhelper/policy.toml:7"),
         ],
@@ -204,13 +205,13 @@ def test_without_a_broker_it_says_how_to_start_one() -> None:
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("a_broker")
 def test_the_command_has_the_privileges_of_the_caller_and_no_more() -> None:
-    """Whoever runs it gains fds, and nothing else: no capability, no uid, no environment."""
-    script = "grep -E '^(Uid|CapEff|CapAmb|NoNewPrivs)' /proc/self/status; echo $MARK {fd}"
+    """Whoever runs it gains fds, and nothing else: no capability, no uid; signals and environment are as they were."""
+    script = "grep -E '^(Uid|Cap...|NoNewPrivs|Sig...)' /proc/self/status; umask; echo $TZ {fd}"
     plain = subprocess.run(
         ["sh", "-c", script.replace("{fd}", "")], capture_output=True, text=True, check=True, user=1000, group=1000,
-        extra_groups=[], env={"MARK": "here", "PATH": os.environ["PATH"]},
+        extra_groups=[], env={"TZ": "here", "PATH": os.environ["PATH"]},
     )  # fmt: skip
-    said = ctl("run", "--bridge", "br0", "--", "sh", "-c", script, user="alice", variables={"MARK": "here"})
+    said = ctl("run", "--bridge", "br0", "--", "sh", "-c", script, user="alice", variables={"TZ": "here"})
     assert said.out.splitlines()[:-1] == plain.stdout.splitlines()[:-1]
     assert said.out.splitlines()[-1].startswith("here ")
 

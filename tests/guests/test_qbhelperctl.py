@@ -30,7 +30,7 @@ def lan() -> Iterator[None]:
     """Two bridges by a rule that gives queues and persistent TAPs, and a broker."""
     guest.image_in_world()
     with (
-        world.rule(f"queues = {QUEUES}", "persistent = true", bridges='["br0", "br1"]'),
+        world.rule(f"queues = {QUEUES}", "max_ports = 9", "persistent = true", bridges='["br0", "br1"]'),
         world.bridge("br0"),
         world.bridge("br1"),
         broker.by_hand(),
