@@ -7,6 +7,7 @@ its privileges and serves, and one that ends, because the policy has changed or 
 the next.  The socket is open all the time, so no request is lost.
 """
 
+import gc
 import os
 import pwd
 import resource
@@ -177,6 +178,8 @@ def _serve(listener: socket.socket, idle: float | None, say_ready: Callable[[], 
     privilege.keep_net_admin()
     server = Server(listener, policy, journal, idle)
     wake = _signals_as_bytes()
+    gc.collect()
+    gc.freeze()  # what is there by now stays: no request need wait until it is looked through for garbage
     say_ready()
     server.serve(wake)
     return 0

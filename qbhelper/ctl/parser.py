@@ -211,10 +211,9 @@ def _add_run(commands: "Commands[_Parser]") -> None:
         "run",
         "get ports, and run a command with their fds",
         "Gets a port on each bridge, writes what is to be known of them into the words of a command, and becomes that "
-        "command: `{fds}`, the fds of the queues, with colons between; `{fdlist}`, with commas; `{fd}`, where it is one; "
-        "`{vhostfds}`; "
-        "`{ifname}`, the interface; `{mac}`, a MAC address for the guest. `{fds.2}` and the like are of the second "
-        "--bridge. No port is left if the command can't be run.",
+        "command: `{fds}`, the fds of the queues, with colons between; `{fdlist}`, with commas; `{fd}`, where it is "
+        "one; `{vhostfds}`; `{ifname}`, the interface; `{mac}`, a MAC address for the guest. `{fds.2}` and the like "
+        "are of the second --bridge. No port is left if the command can't be run.",
         yes="is the command's",
         no="a port was refused, 126 or 127 the command can't be run",
     )
