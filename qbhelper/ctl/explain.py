@@ -64,7 +64,7 @@ def run(user: str | None, bridge: bytes, mac: str | None, *, as_json: bool) -> i
         raise UsageError(
             f"`{printable(bridge)}' can't be the name of a bridge", "name one as `ip link show type bridge' prints it"
         )
-    answer = _answer(_person_of(user), bridge)
+    answer = answer_for(people.asked_about(user, "explain"), bridge)
     answer.mac = address
     if as_json:
         say_json(_as_json(answer))
@@ -83,25 +83,15 @@ def _mac_of(word: str | None) -> bytes | None:
         raise UsageError(what, hint) from None
 
 
-def _person_of(user: str | None) -> Person:
-    """Return whom the question is about; who calls is judged with the groups that their process has now."""
-    if user is None:
-        return people.this_person()
-    person = people.person_named(user)
-    if os.geteuid() == 0:
-        return person
-    if person.caller.uid != os.getuid():
-        raise UsageError(
-            f"only root may ask about {person.name}: it counts what they can read", "sudo qbhelperctl explain ..."
-        )
-    return people.this_person()
+def answer_for(person: Person, asked: bytes) -> Answer:
+    """Return whether a person may have a port on the bridge that they ask for by this name.
 
-
-def _answer(person: Person, asked: bytes) -> Answer:
+    Raises QbError if that can't be told: the policy is closed to us, or the kernel does not tell.
+    """
     with closing(Network()) as network:
         bridge = network.find(asked)
         try:
-            policy = _policy_for(person.caller)
+            policy = policy_for(person.caller)
         except (PolicyError, AccessListError) as error:
             _require_reading(error, person)
             answer = Answer(person, asked, Decision(False, None), str(error))
@@ -117,7 +107,8 @@ def _answer(person: Person, asked: bytes) -> Answer:
         return answer
 
 
-def _policy_for(caller: "Caller") -> "Verdicts":
+def policy_for(caller: "Caller") -> "Verdicts":
+    """Return what rules for this caller, whoever we are.  Raises PolicyError and AccessListError."""
     if os.geteuid() != 0:
         return sources.load_policy(caller)
     # Root can read what the caller can't, so what counts for them is to be judged, as the broker does.  It keeps

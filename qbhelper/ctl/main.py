@@ -64,6 +64,11 @@ def _run_command(words: "Namespace") -> int:
             from qbhelper.ctl import check
 
             return check.run(words.file, as_json=words.json)
+        case "doctor":
+            from qbhelper.ctl.doctor import main as doctor
+
+            bridge = None if words.bridge is None else os.fsencode(words.bridge)
+            return doctor.run(words.user, bridge, as_json=words.json)
         case "explain":
             from qbhelper.ctl import explain
 

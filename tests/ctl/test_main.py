@@ -17,7 +17,7 @@ from tests.ctl import host
 from tests.ctl.host import LIST, POLICY, ctl, write
 from tests.support import world
 
-COMMANDS = ("check", "explain", "import", "show", "status")
+COMMANDS = ("check", "doctor", "explain", "import", "show", "status")
 HELP = "tells which words there are"
 
 
@@ -47,7 +47,7 @@ class TestTheParser:
     @pytest.mark.parametrize("command", COMMANDS)
     def test_main_knows_every_command(self, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """A command that is added to the parser alone would be an internal error."""
-        module = {"import": "importing"}.get(command, command)
+        module = {"doctor": "doctor.main", "import": "importing"}.get(command, command)
         monkeypatch.setattr(f"qbhelper.ctl.{module}.run", lambda *_, **__: 77)
         words = ["explain", "--bridge=br0"] if command == "explain" else [command]
         assert ctl_main._run_command(parser().parse_args(words)) == 77

@@ -2,9 +2,11 @@
 """What the doctor finds at one station of the way."""
 
 import enum
+import shlex
 from dataclasses import dataclass
 
 from qbhelper.ctl.people import Person
+from qbhelper.errors import printable
 
 
 class State(enum.Enum):
@@ -35,3 +37,8 @@ class Subject:
 
     person: Person
     bridge: bytes | None
+
+
+def word(name: bytes | str) -> str:
+    """Return a name as one word of a remedy: whatever is in it, a shell takes it for a name."""
+    return shlex.quote(printable(name))
