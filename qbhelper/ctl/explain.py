@@ -33,7 +33,8 @@ class Answer:
     """What is to be said.
 
     why: who allows or denies, in words; bridge: what was found by the name that was asked for; taken: how many ports
-    of the rule the person has now, and all have, where the rule counts them.
+    of the rule the person has now, and all have, where the rule counts them; is_decided: whether the rules were read,
+    and have answered: what can't be read completely allows nothing.
     """
 
     def __init__(self, person: Person, asked: bytes, decision: Decision, why: str) -> None:
@@ -44,6 +45,7 @@ class Answer:
         self.bridge: Bridge | None = None
         self.taken: tuple[int, int] | None = None
         self.mac: bytes | None = None
+        self.is_decided = True
 
     @property
     def mac_is_let_through(self) -> bool:
@@ -95,7 +97,7 @@ def answer_for(person: Person, asked: bytes) -> Answer:
         except (PolicyError, AccessListError) as error:
             _require_reading(error, person)
             answer = Answer(person, asked, Decision(False, None), str(error))
-            answer.bridge = bridge
+            answer.bridge, answer.is_decided = bridge, False
             return answer
         # As grant._decide has it.
         decision = policy.decide(bridge.name if bridge else asked, asked)

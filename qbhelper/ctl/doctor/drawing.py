@@ -14,7 +14,7 @@ PROMPT = "# "
 _GAP = "  "
 _STYLES = {State.OK: "good", State.PROBLEM: "bad", State.UNKNOWN: "doubtful"}
 _STATE_WIDTH = max(len(state.value) for state in State)
-_AFTER_AN_OPERATOR = re.compile(r"(?<= &&) | (?=# or: )")
+_AFTER_AN_OPERATOR = re.compile(r"(?<= &&) |(?<= \|) | (?=# or: )")
 """Where a command can go on below and is still the same to a shell that gets both lines."""
 
 

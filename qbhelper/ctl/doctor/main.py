@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 
 from qbhelper.ctl import people
-from qbhelper.ctl.doctor import drawing
+from qbhelper.ctl.doctor import bridge as bridge_itself
+from qbhelper.ctl.doctor import device, drawing, helper, policy, verdict
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
 from qbhelper.ctl.output import EXIT_NO, EXIT_YES, say, say_json
 from qbhelper.errors import QbError, UsageError, printable, reason
@@ -13,7 +14,13 @@ from qbhelper.request import is_bridge_name
 
 Station = Callable[[Subject], Iterator[Finding]]
 
-STATIONS: tuple[Station, ...] = ()
+STATIONS: tuple[Station, ...] = (
+    device.look,
+    helper.look,
+    policy.look,
+    verdict.look,
+    bridge_itself.look,
+)
 """First what has to be there for a grant, then what its frames meet."""
 
 
