@@ -7,7 +7,7 @@ from contextlib import suppress
 from qbhelper.ctl import terms
 from qbhelper.ctl.doctor import sysfs, uplink
 from qbhelper.ctl.doctor.bridges import all_bridges, verdicts, wanted
-from qbhelper.ctl.doctor.finding import Finding, State, Subject, word
+from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed, word
 from qbhelper.errors import QbError, printable
 from qbhelper.kernel import overview
 from qbhelper.kernel.overview import Seen
@@ -53,8 +53,8 @@ def _no_bridge(name: bytes, seen: Seen | None) -> Finding:
 
 
 def _with_others(what: str) -> str:
-    others = ", ".join(map(printable, all_bridges()))
-    return f"{what}; the bridges here are: {others}" if others else what
+    others = all_bridges()
+    return f"{what}; the bridges here are: {listed(others)}" if others else what
 
 
 def _itself(bridge: Seen, ports: Sequence[Seen]) -> Finding:
@@ -64,9 +64,9 @@ def _itself(bridge: Seen, ports: Sequence[Seen]) -> Finding:
     if len(ports) >= PORTS_MAX:
         what = f"all {PORTS_MAX} ports of {name} are taken: end some (qbhelperctl status), or use another bridge"
         return Finding(STATION, State.PROBLEM, what)
-    return Finding(
-        STATION, State.OK, f"{name} is a bridge, is up, and has room for {PORTS_MAX - len(ports)} more ports"
-    )
+    room = PORTS_MAX - len(ports)
+    what = f"{name} is a bridge, is up, and has room for {room} more port{'' if room == 1 else 's'}"
+    return Finding(STATION, State.OK, what)
 
 
 def _delay(bridge: Seen) -> Finding:

@@ -6,6 +6,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from qbhelper.broker.main import ACCOUNT
@@ -28,13 +29,12 @@ _IN_A_CONTAINER = "and no device can be made here: start the container with --de
 def look(subject: Subject) -> Iterator[Finding]:
     """Say how things are with the device.  Raises OSError if that can't be told."""
     try:
-        status = os.stat(TUN_DEVICE)
+        if not _is_it():
+            what = f"{TUN_DEVICE} is not the device that TAPs are made of (character device 10, 200)"
+            yield _to_be_made(what, f"mv {TUN_DEVICE} {TUN_DEVICE}.wrong && {_MAKE}")
+            return
     except (FileNotFoundError, NotADirectoryError):
         yield _missing()
-        return
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != NUMBER:
-        what = f"{TUN_DEVICE} is not the device that TAPs are made of (character device 10, 200)"
-        yield _to_be_made(what, f"mv {TUN_DEVICE} {TUN_DEVICE}.wrong && {_MAKE}")
         return
     person = _opener(subject.person)
     kept = obstacle(TUN_DEVICE, (READ, WRITE), person.caller)
@@ -47,16 +47,24 @@ def look(subject: Subject) -> Iterator[Finding]:
     yield _opened(person)
 
 
+def _is_it() -> bool:
+    try:
+        status = os.stat(TUN_DEVICE)
+    except PermissionError:
+        return True  # so there is something: what is in our way is looked for next
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == NUMBER
+
+
 def _opener(person: Person) -> Person:
     """Return who opens the device for a port of this person's: the broker, or the helper, which acts as them."""
     if helper.takes_broker(person) is not True or not broker.is_open_to(person):
         return person
-    try:
-        account = pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        return Person("the broker", Caller(NO_GROUP, NO_GROUP, ()))  # it serves as nobody
-    groups = os.getgrouplist(ACCOUNT, account.pw_gid)
-    return Person("the broker", Caller(account.pw_uid, account.pw_gid, tuple(groups)))
+    for name in (ACCOUNT, "nobody"):  # as broker/main.py has it
+        with suppress(KeyError):
+            account = pwd.getpwnam(name)
+            groups = os.getgrouplist(name, account.pw_gid)
+            return Person("the broker", Caller(account.pw_uid, account.pw_gid, tuple(groups)))
+    return Person("the broker", Caller(NO_GROUP, NO_GROUP, ()))
 
 
 def _missing() -> Finding:

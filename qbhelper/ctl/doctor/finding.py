@@ -3,10 +3,14 @@
 
 import enum
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qbhelper.ctl.people import Person
 from qbhelper.errors import printable
+
+
+_FEW = 4
 
 
 class State(enum.Enum):
@@ -37,6 +41,12 @@ class Subject:
 
     person: Person
     bridge: bytes | None
+
+
+def listed(names: Sequence[bytes]) -> str:
+    """Return names for people: the first few of them, and how many more there are."""
+    few = ", ".join(map(printable, names[:_FEW]))
+    return f"{few} and {len(names) - _FEW} more" if len(names) > _FEW else few
 
 
 def word(name: bytes | str) -> str:

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 from qbhelper.ctl.doctor import sysfs
-from qbhelper.ctl.doctor.finding import Finding, State, word
+from qbhelper.ctl.doctor.finding import Finding, State, listed, word
 from qbhelper.errors import printable
 from qbhelper.kernel.addresses import interfaces_with_addresses
 from qbhelper.kernel.overview import Seen
@@ -64,4 +64,4 @@ def _could_lead_out(each: Seen) -> bool:
 
 
 def _names(interfaces: Sequence[Seen]) -> str:
-    return ", ".join(printable(each.link.name) for each in interfaces)
+    return listed([each.link.name for each in interfaces])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from qbhelper import sources
 from qbhelper.ctl import people
 from qbhelper.ctl.doctor.bridges import verdicts
-from qbhelper.ctl.doctor.finding import Finding, State, Subject, word
+from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed, word
 from qbhelper.ctl.explain import Answer
 from qbhelper.ctl.people import Person
 from qbhelper.ctl.tree import default_path
@@ -53,8 +53,8 @@ def _of_none(person: Person, answers: list[Answer]) -> Finding:
         return Finding(STATION, State.UNKNOWN, "there is no bridge that the policy could allow")
     if len(answers) == 1 or not answers[0].is_decided:
         return _of_denied(person, answers[0])
-    names = ", ".join(printable(answer.asked) for answer in answers)
-    what = f"{person.name} may use none of {names}; name one, and see what to do: --bridge {names.split(', ')[0]}"
+    names = [answer.asked for answer in answers]
+    what = f"{person.name} may use none of {listed(names)}; name one, and see what to do: --bridge {word(names[0])}"
     return Finding(STATION, State.PROBLEM, f"{what}{_note(person)}")
 
 
