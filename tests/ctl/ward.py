@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -118,11 +119,11 @@ def ward(directory: Path) -> Iterator[Ward]:
 
 def stop_broker() -> None:
     """Have the broker end that a remedy has started, if it has."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as knock:
-        with suppress(OSError):
-            knock.connect(str(broker.SOCKET))
-            keeper = _UCRED.unpack(knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0]
-            broker.kill(keeper, 15)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as knock, suppress(OSError):
+        knock.connect(str(broker.SOCKET))
+        keeper = _UCRED.unpack(knock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0]
+        assert keeper != os.getpid(), "a test has left its own listener"
+        broker.kill(keeper, signal.SIGTERM)
     broker.SOCKET.unlink(missing_ok=True)
 
 
