@@ -23,7 +23,7 @@ def one(ward: Ward, station: str, *words: str) -> Found:
 
 
 def ip(words: str) -> None:
-    """Run ip(8)."""
+    """Change something about an interface."""
     world.run("ip", *words.split())
 
 

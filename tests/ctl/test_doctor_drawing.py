@@ -166,7 +166,6 @@ class TestTheProgram:
 
     def test_changes_nothing(self, a_ward: Ward) -> None:
         """No interface, no file and no process is new, whatever it has found."""
-
         # Not `ip -d`: a bridge's timers run on.  Not IPv6: a new address is tentative for a moment.
         command = "ip link; ip -4 address; find /etc/qbhelper /etc/qemu /dev/net -ls; ls -l /run/qbhelper 2>&1"
 

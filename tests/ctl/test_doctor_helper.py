@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ctl.ward import Found, Ward, stop_broker
+from tests.ctl.host import POLICY, write
+from tests.ctl.ward import RULE, Found, Ward, stop_broker
 from tests.support import broker, caller, world
 
 pytestmark = [pytest.mark.needs_root]
@@ -176,9 +177,31 @@ class TestTheFile:
 
     def test_in_a_directory_of_somebody_elses_is_found(self, a_healthy_ward: Ward) -> None:
         """Who can rename a directory can put another in its place."""
-        os.chown(a_healthy_ward.helper.parent, 1000, 1000)
+        os.chown(a_healthy_ward.helper.parent, 1001, 1001)
         found = a_healthy_ward.cured("helper")
         assert found.what.startswith(f"{a_healthy_ward.helper.parent} is not root's alone")
+
+    @pytest.mark.parametrize("kind", ["sticky", "home"])
+    def test_in_a_place_that_is_not_ours_to_change_has_no_command(self, a_ward: Ward, kind: str) -> None:
+        """To take /tmp, or a home, from its users would do harm."""
+        place = a_ward.directory / kind
+        shutil.copytree(a_ward.directory / "bin", place / "tree" / "bin")
+        if kind == "sticky":
+            place.chmod(0o1777)
+        else:
+            os.chown(place, 1001, 1001)
+        there = alone(Ward(place / "tree"))
+        found = next(each for each in there.visit().problems() if each.station == "helper")
+        assert found.remedy is None
+        assert found.what.startswith(f"{place} is not root's alone")
+        assert found.what.endswith("install it where only root may write: make install")
+
+    @pytest.mark.parametrize("user", ["alice", "bob"])
+    def test_that_somebody_has_built_is_for_themselves(self, a_healthy_ward: Ward, user: str) -> None:
+        """Without privilege it can do no more than they can."""
+        write(POLICY, RULE.replace('"alice"', '["alice", "bob"]'))
+        shutil.chown(a_healthy_ward.helper.parent, "alice", "alice")
+        assert (a_healthy_ward.visit(user=user).problems() == []) == (user == "alice")
 
     def test_that_a_user_may_not_start_is_opened(self, a_healthy_ward: Ward) -> None:
         """To all, where no group was meant."""

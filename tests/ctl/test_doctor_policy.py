@@ -68,13 +68,15 @@ class TestThePolicy:
         assert found.state == "problem"
         assert found.what == "alice may use no bridge as long as the policy can't be read completely"
 
-    @pytest.mark.parametrize("kind", ["owner", "mode", "directory"])
+    @pytest.mark.parametrize("kind", ["owner", "mode", "directory", "additions"])
     def test_that_others_may_change_is_made_roots_alone(self, a_healthy_ward: Ward, kind: str) -> None:
         """Otherwise it counts for nobody."""
         if kind == "owner":
             os.chown(POLICY, ALICE, ALICE)
         elif kind == "mode":
             POLICY.chmod(0o666)
+        elif kind == "directory":
+            POLICY.parent.chmod(0o777)
         else:
             write(POLICY.parent / "policy.d" / "empty.toml", "[end]\n")
             (POLICY.parent / "policy.d").chmod(0o777)
@@ -115,6 +117,14 @@ class TestTheAccessList:
         write(LIST, "allow br0\n", 0o600)
         found = a_healthy_ward.cured("policy", "--user=alice", user="root", also=["verdict"])
         assert found.what == f"alice can't read {LIST}, but has to: {LIST} does not let them"
+
+    def test_that_is_for_a_group_stays_so(self, a_healthy_ward: Ward) -> None:
+        """The user is put into it."""
+        POLICY.unlink()
+        write(LIST, "allow br0\n", 0o640, "root:staff")
+        found = a_healthy_ward.cured("policy", "--user=alice", user="root", also=["verdict"])
+        assert found.remedy == "usermod --append --groups staff alice"
+        assert not is_allowed(user="bob")
 
     @pytest.mark.parametrize("text", ["allow br1\n", "allow br1"])
     def test_that_says_nothing_of_a_bridge_gets_a_line_more(self, a_healthy_ward: Ward, text: str) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 
-from qbhelper.ctl.doctor.access import WRITE, Obstacle, not_roots_alone, obstacle
+from qbhelper.ctl.doctor.access import WRITE, Obstacle, command_to_close, first_changeable, obstacle
 from qbhelper.ctl.doctor.finding import Finding, State, Subject, word
 from qbhelper.ctl.people import Person
 from qbhelper.wire import SOCKET_PATH
@@ -84,7 +84,7 @@ def look(subject: Subject) -> Iterator[Finding]:
     kept = obstacle_for(subject.person)
     if kept is not None:
         what = f"{kept.path} keeps {subject.person.name} from the broker's socket"
-        yield Finding(STATION, State.PROBLEM, what, kept.remedy)
+        yield Finding(STATION, State.PROBLEM, what, kept.command(subject.person))
     elif found is Reach.CLOSED:
         yield Finding(STATION, State.UNKNOWN, f"{SOCKET_PATH} is closed to us, whatever its mode says")
     else:
@@ -94,11 +94,11 @@ def look(subject: Subject) -> Iterator[Finding]:
 def _of_its_place() -> Finding | None:
     """Whoever can put a socket in its place is asked instead of it, and is told who wants what."""
     directory = os.path.dirname(SOCKET_PATH)
-    part = not_roots_alone(directory)
+    part = first_changeable(directory)
     if part is None:
         return None
     what = f"{part} is not root's alone: others could put a socket of theirs in the broker's place"
-    return Finding(STATION, State.PROBLEM, what, f"chown root {word(part)} && chmod go-w {word(part)}")
+    return Finding(STATION, State.PROBLEM, what, command_to_close(part, directory))
 
 
 def command_to_start(*, is_there: bool = False) -> str:

@@ -39,10 +39,10 @@ def look(subject: Subject) -> Iterator[Finding]:
     person = _opener(subject.person)
     kept = obstacle(TUN_DEVICE, (READ, WRITE), person.caller)
     if kept is not None:
-        # As udev has it: without CAP_NET_ADMIN, who opens it can make nothing of it.
-        mode = "0666" if kept.path == TUN_DEVICE else "o+x"
         what = f"{person.name} can't open {TUN_DEVICE}, which the TAP is made of: {kept.path} does not let them"
-        yield Finding(STATION, State.PROBLEM, what, f"chmod {mode} {kept.path}")
+        # As udev has it: without CAP_NET_ADMIN, who opens it can make nothing of it.
+        command = f"chmod 0666 {TUN_DEVICE}" if kept.path == TUN_DEVICE else kept.command(person)
+        yield Finding(STATION, State.PROBLEM, what, command)
         return
     yield _opened(person)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from qbhelper.ctl.people import Person
 from qbhelper.errors import printable
 
-
 _FEW = 4
 
 

@@ -10,15 +10,16 @@ import sys
 from collections.abc import Iterator
 
 from qbhelper.ctl.doctor import broker, this_process
-from qbhelper.ctl.doctor.access import EXECUTE, not_roots_alone, obstacle
-from qbhelper.ctl.doctor.finding import Finding, State, Subject, word
+from qbhelper.ctl.doctor.access import EXECUTE, command_to_close, first_changeable, obstacle
+from qbhelper.ctl.doctor.finding import Finding, State, Subject
 from qbhelper.ctl.doctor.privilege_of_file import Privilege, privilege_of
-from qbhelper.ctl.people import Person, group_name
+from qbhelper.ctl.people import Person
 from qbhelper.wire import SOCKET_PATH
 
 STATION = "helper"
 WAY = "way"
 USUAL = ("/usr/bin/qbhelper", "/usr/local/bin/qbhelper", "/run/wrappers/bin/qemu-bridge-helper")
+_ELSEWHERE = "; install it where only root may write: make install"
 
 
 def installed() -> str | None:
@@ -80,23 +81,22 @@ def _neither(path: str, privilege: Privilege) -> Finding:
 
 
 def _wrong_with(path: str, person: Person, privilege: Privilege) -> Iterator[Finding]:
-    part = not_roots_alone(path)
+    # Whoever has built one for themselves may try it; with privilege it would refuse to start what is theirs.
+    trusted = () if privilege.again else (person.caller.uid,)
+    part = first_changeable(path, trusted)
     if part is not None:
         what = f"{part} is not root's alone: others could put a program of theirs in the place of {path}"
+        command = command_to_close(part, path)
         # A change of the owner takes both kinds of privilege away (chown(2)).
         again = f" && {privilege.again}" if part == os.path.realpath(path) and privilege.again else ""
-        yield Finding(STATION, State.PROBLEM, what, f"chown root {word(part)} && chmod go-w {word(part)}{again}")
+        yield Finding(STATION, State.PROBLEM, f"{what}{'' if command else _ELSEWHERE}", command and command + again)
     if privilege.works:
         yield from _wrong_with_core()
     kept = obstacle(path, (EXECUTE,), person.caller)
     if kept is not None:
-        group = group_name(kept.gate.gid)
         what = f"{person.name} may not start {path}: {kept.path} does not let them"
-        remedy = kept.remedy
-        if kept.gate.gid != 0 and kept.gate.mode & 0o010 and not group.isdigit() and not person.name.startswith("uid "):
-            what += f", who are not in group {group}"
-            remedy = f"usermod --append --groups {word(group)} {word(person.name)}"
-        yield Finding(STATION, State.PROBLEM, what, remedy)
+        command = kept.command(person)
+        yield Finding(STATION, State.PROBLEM, f"{what}{'' if command else _ELSEWHERE}", command)
 
 
 def _wrong_with_core() -> Iterator[Finding]:
@@ -112,8 +112,9 @@ def _wrong_with_core() -> Iterator[Finding]:
     if prctl is not None and prctl.origin:
         parts.append(os.path.dirname(prctl.origin))
     for path in parts:
-        part = not_roots_alone(path)
+        part = first_changeable(path)
         if part is not None:
             what = f"{part} is not root's alone: with privilege, the helper refuses to start what others could change"
-            yield Finding(STATION, State.PROBLEM, what, f"chown root {word(part)} && chmod go-w {word(part)}")
+            command = command_to_close(part, path)
+            yield Finding(STATION, State.PROBLEM, f"{what}{'' if command else _ELSEWHERE}", command)
             return

@@ -23,8 +23,8 @@ _MOST = 5
 def look(subject: Subject) -> Iterator[Finding]:
     """Say how things are with what rules this host.  Raises OSError."""
     report = check.report_of_host()
-    for problem in report.errors[:_MOST]:
-        yield _finding(problem, subject)
+    # A directory that others may change is told of for each file in it.
+    yield from dict.fromkeys(_finding(problem, subject) for problem in report.errors[:_MOST])
     if len(report.errors) > _MOST:
         yield Finding(
             STATION, State.PROBLEM, f"and {len(report.errors) - _MOST} more: qbhelperctl check tells them all"
@@ -40,30 +40,36 @@ def _finding(problem: Problem, subject: Subject) -> Finding:
         if helper.takes_broker(subject.person):
             return Finding(STATION, State.UNKNOWN, f"{problem.path}: only root and the broker can read it")
         return Finding(STATION, State.PROBLEM, f"{problem.path}: {problem.what}", _command_to_open(problem, subject))
+    if (untrusted := _untrusted(problem)) is not None:
+        what = f"{untrusted}: others than root can change it, so it counts for nobody; look at what is in it, first"
+        remedy = f"chown root {word(untrusted)} && chmod go-w {word(untrusted)}"
+        return Finding(STATION, State.PROBLEM, what, remedy)
     remedy = _remedy(problem, subject)
     hint = "" if remedy else f"; {problem.hint}"
     place = f"{problem.path}:{problem.line}" if problem.line else problem.path
     return Finding(STATION, State.PROBLEM, f"{place}: {problem.what}{hint}", remedy)
 
 
+def _untrusted(problem: Problem) -> str | None:
+    """Return what a problem of a file as a whole is about, if it is that others may change it, or its directory."""
+    is_policy = problem.path.startswith(f"{os.path.dirname(POLICY)}/")  # the access list is trusted as QEMU trusts it
+    for path in (os.path.dirname(problem.path), problem.path) if problem.line == 0 and is_policy else ():
+        try:
+            require_trust(os.stat(path))
+        except UntrustedError:
+            return path
+        except OSError:
+            continue
+    return None
+
+
 def _remedy(problem: Problem, subject: Subject) -> str:
     """Return the command that mends a problem of a file as a whole, if one can."""
-    if problem.line != 0:
+    if problem.line != 0 or os.path.lexists(problem.path):
         return ""
-    try:
-        require_trust(os.stat(problem.path))
-    except UntrustedError:
-        return f"chown root {word(problem.path)} && chmod go-w {word(problem.path)}"
-    except FileNotFoundError:
-        if os.path.lexists(problem.path):
-            return ""
-        if problem.path == POLICY:
-            return f"echo '[end]' | install -D -m 0644 /dev/stdin {POLICY}"
-        if problem.path in map(printable, ACCESS_LISTS):
-            return _command_to_begin(subject)
-    except OSError:
-        pass
-    return ""
+    if problem.path == POLICY:
+        return f"echo '[end]' | install -D -m 0644 /dev/stdin {POLICY}"
+    return _command_to_begin(subject) if problem.path in map(printable, ACCESS_LISTS) else ""
 
 
 def _command_to_begin(subject: Subject) -> str:
@@ -94,9 +100,9 @@ def _closed(report: check.Report, subject: Subject) -> Iterator[Finding]:
         kept = obstacle(path, (READ,), subject.person.caller)
         if kept is not None:
             what = f"{subject.person.name} can't read {path}, but has to: {kept.path} does not let them"
-            yield Finding(STATION, State.PROBLEM, what, kept.remedy)
+            yield Finding(STATION, State.PROBLEM, what, kept.command(subject.person))
 
 
 def _command_to_open(problem: Problem, subject: Subject) -> str:
     kept = obstacle(problem.path, (READ,), subject.person.caller)
-    return kept.remedy if kept else ""
+    return kept.command(subject.person) if kept else ""
