@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.ctl.host import POLICY, write
-from tests.ctl.ward import RULE, Found, Ward
+from tests.ctl.ward import RULE, Found, Ward, findings_in
 from tests.support import full_kernel, world
 
 pytestmark = [pytest.mark.needs_root]
@@ -270,3 +270,17 @@ class TestVLANs:
         found = one(a_healthy_ward, "VLANs")
         assert (found.state, found.remedy) == ("problem", None)
         assert "CONFIG_BRIDGE_VLAN_FILTERING" in found.what
+
+
+class TestWhatCanNotBeTold:
+    """Because nobody shows it."""
+
+    def test_is_said_where_sys_is_that_of_another_network(self, a_healthy_ward: Ward) -> None:
+        """Its br0 is not ours, and what it says is not either."""
+        program = a_healthy_ward.directory / "bin" / "qbhelperctl"
+        inside = f"ip link add br0 up type bridge; {program} doctor --json --bridge br0; true"
+        found = [
+            each for each in findings_in(world.run("unshare", "--net", "sh", "-c", inside)) if each.station == "bridge"
+        ]
+        assert [each.state for each in found] == ["ok", "cannot tell"]
+        assert "/sys/class/net does not show `br0' as it is here" in found[1].what

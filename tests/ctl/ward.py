@@ -33,6 +33,11 @@ class Found:
     remedy: str | None
 
 
+def findings_in(text: str) -> tuple[Found, ...]:
+    """What is told in JSON."""
+    return tuple(Found(**each) for each in json.loads(text)["findings"])
+
+
 @dataclass(frozen=True)
 class Visit:
     """All that was found, and the exit status."""
@@ -74,7 +79,7 @@ class Ward:
             check=False,
         )
         assert done.stderr == ""
-        findings = tuple(Found(**each) for each in json.loads(done.stdout)["findings"])
+        findings = findings_in(done.stdout)
         assert done.returncode == any(each.state == "problem" for each in findings)
         return Visit(done.returncode, tuple(each for each in findings if each.station in OURS))
 

@@ -24,7 +24,7 @@ class Reach(enum.Enum):
 
     ANSWERS = "it answers"
     ABSENT = "no broker runs"
-    DEAF = "nobody listens on its socket"
+    DEAF = "nobody listens on it"
     SILENT = "it does not answer"
     CLOSED = "its socket is closed to who calls"
 
@@ -78,8 +78,10 @@ def look(subject: Subject) -> Iterator[Finding]:
     if found in (Reach.DEAF, Reach.SILENT):
         what = f"{SOCKET_PATH} is there, but {found.value}"
         if found is Reach.SILENT:
-            what += f" within {_SECONDS:.0f} seconds; its log may say why (journalctl -u qbhelper)"
-        yield Finding(STATION, State.PROBLEM, what, command_to_start(is_there=True))
+            what += (
+                f" within {_SECONDS:.0f} seconds: have it started again; its log may say why (journalctl -u qbhelper)"
+            )
+        yield Finding(STATION, State.PROBLEM, what, command_to_start(is_stuck=found is Reach.SILENT))
         return
     kept = obstacle_for(subject.person)
     if kept is not None:
@@ -101,13 +103,16 @@ def _of_its_place() -> Finding | None:
     return Finding(STATION, State.PROBLEM, what, command_to_close(part, directory))
 
 
-def command_to_start(*, is_there: bool = False) -> str:
-    """Return what starts the broker on this host, so that it stays; is_there: its socket is, but leads nowhere."""
+def command_to_start(*, is_stuck: bool = False) -> str:
+    """Return what starts the broker on this host, so that it stays; empty if no command can.
+
+    is_stuck: somebody listens already.
+    """
     if os.path.isdir("/run/systemd/system"):
-        return "systemctl restart qbhelper.socket" if is_there else "systemctl enable --now qbhelper.socket"
+        return "systemctl restart qbhelper.socket" if is_stuck else "systemctl enable --now qbhelper.socket"
     if os.path.isdir("/run/openrc"):
-        return f"rc-service qbhelper {'restart' if is_there else 'start'}"
-    return f"setsid -f {word(_daemon())}"
+        return f"rc-service qbhelper {'restart' if is_stuck else 'start'}"
+    return "" if is_stuck else f"setsid -f {word(_daemon())}"
 
 
 def _daemon() -> str:
