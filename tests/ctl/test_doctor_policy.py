@@ -102,10 +102,19 @@ class TestThePolicy:
         a_ward.helper.chmod(0o4755)
         POLICY.chmod(0o600)
         visit = a_ward.visit("--user=alice", user=user)
-        [found] = visit.problems()
-        assert (found.station, found.remedy) == ("policy", f"chmod o+r {POLICY}")
+        found = next(each for each in visit.problems() if each.station == "policy")
+        assert found.remedy == f"chmod o+r {POLICY}"
         a_ward.run(f"chmod o+r {POLICY}")
         assert a_ward.visit("--user=alice", user=user).problems() == []
+
+    @pytest.mark.parametrize("user", ["alice", "root"])
+    def test_that_the_helper_reads_has_to_be_open_with_its_additions(self, a_ward: Ward, user: str) -> None:
+        """Whose names it has to read, too; one command does both."""
+        a_ward.helper.chmod(0o4755)
+        addition = write(POLICY.parent / "policy.d" / "empty.toml", "[end]\n")
+        addition.parent.chmod(0o700)
+        found = a_ward.cured("policy", "--user=alice", user=user)
+        assert found.remedy == f"chmod o+rx {addition.parent}"
 
 
 class TestTheAccessList:

@@ -5,13 +5,14 @@ import errno
 import os
 from collections.abc import Iterator
 
-from qbhelper.broker.permission import READ
+from qbhelper.broker.permission import READ, SEARCH
 from qbhelper.ctl import check
 from qbhelper.ctl.doctor import helper
-from qbhelper.ctl.doctor.access import obstacle
+from qbhelper.ctl.doctor.access import Obstacle, obstacle
 from qbhelper.ctl.doctor.bridges import all_bridges
 from qbhelper.ctl.doctor.finding import Finding, State, Subject, word
-from qbhelper.ctl.doctor.verdict import POLICY, command_to_allow
+from qbhelper.ctl.doctor.verdict import DROP_INS, POLICY, command_to_allow
+from qbhelper.ctl.people import Person
 from qbhelper.errors import Problem, QbError, printable
 from qbhelper.sources import ACCESS_LISTS, UntrustedError, require_trust
 
@@ -96,13 +97,21 @@ def _closed(report: check.Report, subject: Subject) -> Iterator[Finding]:
     checked = [(path, kind) for path, kind in report.checked if path not in missing]
     lists = [path for path, kind in checked if kind == check.ACCESS_LIST][:1]  # what it includes they may miss
     policies = [path for path, kind in checked if kind == check.POLICY]
+    if os.path.isdir(DROP_INS) and DROP_INS not in missing:
+        policies.insert(0, DROP_INS)
+    told = set()
     for path in lists if helper.takes_broker(subject.person) else policies + lists:
-        kept = obstacle(path, (READ,), subject.person.caller)
-        if kept is not None:
+        kept = _kept_from(path, subject.person)
+        if kept is not None and kept.path not in told:
+            told.add(kept.path)
             what = f"{subject.person.name} can't read {path}, but has to: {kept.path} does not let them"
             yield Finding(STATION, State.PROBLEM, what, kept.command(subject.person))
 
 
+def _kept_from(path: str, person: Person) -> Obstacle | None:
+    return obstacle(path, (READ, SEARCH) if os.path.isdir(path) else (READ,), person.caller)
+
+
 def _command_to_open(problem: Problem, subject: Subject) -> str:
-    kept = obstacle(problem.path, (READ,), subject.person.caller)
+    kept = _kept_from(problem.path, subject.person)
     return kept.command(subject.person) if kept else ""
