@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from qbhelper.broker import main as broker_main
+from qbhelper.ctl.doctor import device
 from tests.ctl.ward import Ward
 from tests.support import broker, world
 
@@ -25,6 +27,11 @@ def a_device() -> Iterator[None]:
     TUN.parent.chmod(0o755)
     os.mknod(TUN, stat.S_IFCHR, os.makedev(*world.TUN_DEVICE))
     TUN.chmod(0o666)
+
+
+def test_the_broker_has_the_account_that_it_is_looked_for_as() -> None:
+    """Its own module has the name, too, but needs python-prctl, which the doctor does without."""
+    assert device.ACCOUNTS[0] == broker_main.ACCOUNT
 
 
 class TestTheDevice:

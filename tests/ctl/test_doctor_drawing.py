@@ -15,8 +15,9 @@ from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed, word
 from qbhelper.errors import KernelError
 from qbhelper.request import Caller
 from tests.ctl.host import ctl
+from tests.ctl.page import PAGE
 from tests.ctl.test_show import on_a_terminal, without_colour
-from tests.ctl.ward import Ward
+from tests.ctl.ward import OURS, Ward
 
 OK = Finding("bridge", State.OK, "br0 is up")
 PROBLEM = Finding("uplink", State.PROBLEM, "eth0 is down", "ip link set dev eth0 up")
@@ -142,6 +143,12 @@ class TestTheRound:
         """Who calls, unless somebody is named."""
         assert people.asked_about(None, "doctor").caller.uid == os.getuid()
         assert isinstance(people.asked_about("0", "doctor").caller, Caller)
+
+
+def test_the_page_tells_of_every_station() -> None:
+    """Each in a row of its table, with what may be wrong there."""
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE)
+    assert set(OURS) <= set(rows)
 
 
 @pytest.mark.needs_root

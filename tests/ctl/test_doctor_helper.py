@@ -213,7 +213,7 @@ class TestTheFile:
         shutil.chown(a_healthy_ward.helper, "root", "staff")
         a_healthy_ward.helper.chmod(0o750)
         found = a_healthy_ward.cured("helper", "--user=alice", user="root")
-        assert found.remedy == "usermod --append --groups staff alice"
+        assert found.remedy == "usermod --append --groups staff alice # counts from their next login"
         assert stat.S_IMODE(a_healthy_ward.helper.stat().st_mode) == 0o750
 
     def test_that_is_not_there_is_told(self, a_healthy_ward: Ward) -> None:

@@ -132,7 +132,7 @@ class TestTheAccessList:
         POLICY.unlink()
         write(LIST, "allow br0\n", 0o640, "root:staff")
         found = a_healthy_ward.cured("policy", "--user=alice", user="root", also=["verdict"])
-        assert found.remedy == "usermod --append --groups staff alice"
+        assert found.remedy == "usermod --append --groups staff alice # counts from their next login"
         assert not is_allowed(user="bob")
 
     @pytest.mark.parametrize("text", ["allow br1\n", "allow br1"])

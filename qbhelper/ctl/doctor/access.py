@@ -36,7 +36,7 @@ class Obstacle:
         if self._gate.gid != 0 and self._gate.mode >> 3 & self._gate.want and not group.isdecimal():
             user = user_name(uid)
             if not user.isdecimal():
-                return f"usermod --append --groups {word(group)} {word(user)}"
+                return f"usermod --append --groups {word(group)} {word(user)} # counts from their next login"
         return f"chmod o+{self._wants} {word(self.path)}"
 
 

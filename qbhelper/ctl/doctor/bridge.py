@@ -77,7 +77,7 @@ def _delay(bridge: Seen) -> Finding:
         return Finding("STP", State.UNKNOWN, f"{name} does not say whether it does STP")
     if state not in (NO_STP, KERNEL_STP):
         return Finding("STP", State.UNKNOWN, f"a program does STP for {name}, and says when a new port forwards")
-    if state == NO_STP or delay == 0:
+    if state == NO_STP:
         return Finding("STP", State.OK, f"{name} does no STP: a new port forwards at once")
     mute = f"a new port of {name} is mute for {delay * 2 / 100:g} seconds"
     if delay <= LEAST_DELAY:

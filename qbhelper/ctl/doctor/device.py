@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from qbhelper.broker.main import ACCOUNT
 from qbhelper.broker.permission import READ
 from qbhelper.ctl.doctor import broker, helper, this_process
 from qbhelper.ctl.doctor.access import WRITE, obstacle
@@ -22,6 +21,8 @@ from qbhelper.request import Caller
 STATION = "device"
 NUMBER = os.makedev(10, 200)
 """Documentation/admin-guide/devices.txt in the kernel's source."""
+ACCOUNTS = ("qbhelper", "nobody")
+"""As whom the broker serves: the first of these that there is (broker/main.py)."""
 _MAKE = f"mknod -m 0666 {TUN_DEVICE} c 10 200"
 _IN_A_CONTAINER = "and no device can be made here: start the container with --device /dev/net/tun"
 
@@ -59,7 +60,7 @@ def _opener(person: Person) -> Person:
     """Return who opens the device for a port of this person's: the broker, or the helper, which acts as them."""
     if helper.takes_broker(person) is not True or not broker.is_open_to(person):
         return person
-    for name in (ACCOUNT, "nobody"):  # as broker/main.py has it
+    for name in ACCOUNTS:
         with suppress(KeyError):
             account = pwd.getpwnam(name)
             groups = os.getgrouplist(name, account.pw_gid)
