@@ -286,6 +286,29 @@ class TestTheBroker:
         SOCKET.parent.chmod(0o700)
         assert a_healthy_ward.cured("broker").what == f"{SOCKET.parent} keeps alice from the broker's socket"
 
+    def test_of_another_network_is_told(self, a_healthy_ward: Ward) -> None:
+        """As in a container with its socket: it refuses, by the network that a caller is in."""
+        visit = a_healthy_ward.visit("--user=alice", "--bridge=br0", user="root", wrapper=["unshare", "--net"])
+        found = one(visit.of("broker"))
+        assert (found.state, found.remedy) == ("problem", None)
+        assert "but from another network namespace: its bridges are not those of this one" in found.what
+        assert found.what.endswith("run QEMU in its network (a container: --network=host)")
+        assert visit.of("way") == []
+
+    def test_of_another_network_may_let_in_whom_a_rule_names(self, a_healthy_ward: Ward) -> None:
+        """Nobody else."""
+        write(POLICY, RULE.replace("max_ports = 2", "other_network_namespaces = true"))
+        there = ["unshare", "--net"]
+        visit = a_healthy_ward.visit("--user=alice", "--bridge=br0", user="root", wrapper=there)
+        assert (one(visit.of("broker")).state, one(visit.of("way")).state) == ("ok", "ok")
+        visit = a_healthy_ward.visit("--user=bob", "--bridge=br0", user="root", wrapper=there)
+        assert one(visit.of("broker")).state == "problem"
+
+    def test_of_another_network_is_none_for_root(self, a_healthy_ward: Ward) -> None:
+        """Root's helper makes the port itself then."""
+        visit = a_healthy_ward.visit("--bridge=br0", user="root", wrapper=["unshare", "--net"])
+        assert one(visit.of("broker")).state == "ok"
+
     def test_whose_place_others_could_take_is_told(self, a_healthy_ward: Ward) -> None:
         """They would be asked instead of it."""
         SOCKET.parent.chmod(0o777)

@@ -7,14 +7,19 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 
 from qbhelper.ctl.doctor.access import WRITE, Obstacle, command_to_close, first_changeable, obstacle
+from qbhelper.ctl.doctor.bridges import verdicts
 from qbhelper.ctl.doctor.finding import Finding, State, Subject, word
 from qbhelper.ctl.people import Person
+from qbhelper.errors import QbError
 from qbhelper.wire import SOCKET_PATH
 
 STATION = "broker"
+_UNIX_SOCKETS = "/proc/self/net/unix"
+_SO_ACCEPTCON = 1 << 16
 _SECONDS = 5.0
 """A broker that is started by our knock takes a third of one."""
 
@@ -63,9 +68,30 @@ def obstacle_for(person: Person) -> Obstacle | None:
     return obstacle(SOCKET_PATH, (WRITE,), person.caller)
 
 
-def is_open_to(person: Person) -> bool:
-    """Whether a broker answers, and to this person.  Raises OSError if that can't be told."""
-    return reach() is Reach.ANSWERS and obstacle_for(person) is None
+def is_open_to(subject: Subject) -> bool:
+    """Whether a broker answers, and serves this person.  Raises OSError if that can't be told."""
+    return reach() is Reach.ANSWERS and obstacle_for(subject.person) is None and not _is_closed_as_elsewhere(subject)
+
+
+@cache
+def is_elsewhere() -> bool:
+    """Whether the broker, which answers, is in another network namespace than we are.  Raises OSError.
+
+    A process sees the Unix sockets of its own; of those with this name, one listens (net/unix/af_unix.c).
+    """
+    with open(_UNIX_SOCKETS) as sockets:
+        found = [line.split() for line in sockets]
+    return not any(words[-1] == SOCKET_PATH and int(words[3], 16) & _SO_ACCEPTCON for words in found[1:])
+
+
+def _is_closed_as_elsewhere(subject: Subject) -> bool:
+    if not is_elsewhere():
+        return False
+    with suppress(QbError):  # then nobody knows of a rule
+        return not any(
+            answer.decision.allowed and answer.decision.terms.other_network_namespaces for answer in verdicts(subject)
+        )
+    return True
 
 
 def look(subject: Subject) -> Iterator[Finding]:
@@ -87,10 +113,20 @@ def look(subject: Subject) -> Iterator[Finding]:
     if kept is not None:
         what = f"{kept.path} keeps {subject.person.name} from the broker's socket"
         yield Finding(STATION, State.PROBLEM, what, kept.command(subject.person))
+    elif found is Reach.ANSWERS and is_elsewhere():
+        yield _of_another_network(subject)
     elif found is Reach.CLOSED:
         yield Finding(STATION, State.UNKNOWN, f"{SOCKET_PATH} is closed to us, whatever its mode says")
     else:
         yield Finding(STATION, State.OK, f"answers on {SOCKET_PATH}")
+
+
+def _of_another_network(subject: Subject) -> Finding:
+    what = f"answers on {SOCKET_PATH}, but from another network namespace: its bridges are not those of this one"
+    if subject.person.caller.uid == 0 or not _is_closed_as_elsewhere(subject):
+        return Finding(STATION, State.OK, what)
+    what += f", and it refuses {subject.person.name} here; run QEMU in its network (a container: --network=host)"
+    return Finding(STATION, State.PROBLEM, what)
 
 
 def _of_its_place() -> Finding | None:

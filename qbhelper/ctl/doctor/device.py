@@ -37,7 +37,7 @@ def look(subject: Subject) -> Iterator[Finding]:
     except (FileNotFoundError, NotADirectoryError):
         yield _missing()
         return
-    person = _opener(subject.person)
+    person = _opener(subject)
     kept = obstacle(TUN_DEVICE, (READ, WRITE), person.caller)
     if kept is not None:
         what = f"{person.name} can't open {TUN_DEVICE}, which the TAP is made of: {kept.path} does not let them"
@@ -56,9 +56,10 @@ def _is_it() -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == NUMBER
 
 
-def _opener(person: Person) -> Person:
-    """Return who opens the device for a port of this person's: the broker, or the helper, which acts as them."""
-    if helper.takes_broker(person) is not True or not broker.is_open_to(person):
+def _opener(subject: Subject) -> Person:
+    """Return who opens the device for a port of the person's: the broker, or the helper, which acts as them."""
+    person = subject.person
+    if helper.takes_broker(person) is not True or not broker.is_open_to(subject):
         return person
     for name in ACCOUNTS:
         with suppress(KeyError):

@@ -62,7 +62,7 @@ def look(subject: Subject) -> Iterator[Finding]:
         return
     of_broker = [*broker.look(subject)]
     yield from of_broker
-    if broker.is_open_to(person):
+    if broker.is_open_to(subject):
         yield Finding(WAY, State.OK, f"the broker makes {person.name}'s ports")
     elif is_root:
         yield Finding(WAY, State.OK, "the helper makes root's ports itself")
