@@ -196,6 +196,13 @@ class TestTheFile:
         assert found.what.startswith(f"{place} is not root's alone")
         assert found.what.endswith("install it where only root may write: make install")
 
+    def test_in_a_directory_like_tmp_has_no_command(self, a_ward: Ward) -> None:
+        """Which is for everybody; without privilege, what is root's in it is safe."""
+        a_ward.helper.parent.chmod(0o1777)
+        assert a_ward.visit().of("helper")[0].state == "ok"
+        found = one(alone(a_ward).visit().problems())
+        assert (found.station, found.remedy) == ("helper", None)
+
     @pytest.mark.parametrize("user", ["alice", "bob"])
     def test_that_somebody_has_built_is_for_themselves(self, a_healthy_ward: Ward, user: str) -> None:
         """Without privilege it can do no more than they can."""

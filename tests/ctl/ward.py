@@ -102,7 +102,13 @@ class Ward:
         """Run a command as root would, who has copied it from the terminal."""
         with open(self.directory / "output", "w+") as output:
             done = subprocess.run(
-                ["sh", "-c", remedy], stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False
+                ["sh", "-c", remedy],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.directory,
+                timeout=60,
+                check=False,
             )
             output.seek(0)
             assert done.returncode == 0, f"{remedy}: {output.read()}"
