@@ -10,6 +10,7 @@ from qbhelper.ctl.people import Person
 from qbhelper.errors import printable
 
 _FEW = 4
+"""Names in a sentence."""
 
 
 class State(enum.Enum):
