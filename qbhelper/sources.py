@@ -110,7 +110,7 @@ class UntrustedError(OSError):
 
 def require_trust(status: os.stat_result) -> None:
     """Raise UntrustedError unless root owns what has this status, and nobody else can write to it."""
-    if status.st_uid != 0 and not _shows_unmapped(status.st_uid):
+    if status.st_uid != 0 and not shows_unmapped(status.st_uid):
         raise UntrustedError(f"uid {status.st_uid} owns it", "as root: chown root it, after a look at what is in it")
     # With an ACL the group's bits are its mask, so this covers whoever is named in it (acl(5)).
     if status.st_mode & 0o022:
@@ -119,7 +119,7 @@ def require_trust(status: os.stat_result) -> None:
         )
 
 
-def _shows_unmapped(uid: int) -> bool:
+def shows_unmapped(uid: int) -> bool:
     """Whether this uid only stands for those that our user namespace does not know, as the host's root may be.
 
     Who is in one has CAP_NET_ADMIN over a network of its own, if any: /etc is not theirs to change, and what they

@@ -32,7 +32,7 @@ _qbhelperctl() {
     local typed=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _qbhelperctl_offer "$typed" check explain import log show status revoke reconcile run tap -h --help
+        _qbhelperctl_offer "$typed" check doctor explain import log show status revoke reconcile run tap -h --help
         return
     fi
     # Of --bridge=br0 bash makes three words.
@@ -44,6 +44,9 @@ _qbhelperctl() {
     case ${COMP_WORDS[1]}:$previous:$typed in
         check:*:-*) _qbhelperctl_offer "$typed" --json -h --help ;;
         check:*) compopt -o default ;;
+        doctor:--bridge:*) _qbhelperctl_bridges "$typed" ;;
+        doctor:--user:*) _qbhelperctl_users "$typed" ;;
+        doctor:*) _qbhelperctl_offer "$typed" --bridge --user --json -h --help ;;
         explain:--bridge:*) _qbhelperctl_bridges "$typed" ;;
         explain:--user:*) _qbhelperctl_users "$typed" ;;
         explain:--mac:*) : ;;

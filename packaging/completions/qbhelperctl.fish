@@ -10,6 +10,7 @@ end
 complete -c qbhelperctl -f
 complete -c qbhelperctl -s h -l help -d 'show this help message and exit'
 complete -c qbhelperctl -n __fish_use_subcommand -a check -d 'say what is wrong with the policy or the access list'
+complete -c qbhelperctl -n __fish_use_subcommand -a doctor -d 'look for what keeps a guest off the network, and say what mends it'
 complete -c qbhelperctl -n __fish_use_subcommand -a explain -d 'say who may have a port on a bridge, and which line decides'
 complete -c qbhelperctl -n __fish_use_subcommand -a import -d 'print a policy that means what an access list means'
 complete -c qbhelperctl -n __fish_use_subcommand -a log -d 'show who was granted or refused ports, and why'
@@ -21,6 +22,9 @@ complete -c qbhelperctl -n __fish_use_subcommand -a run -d 'get ports, and run a
 complete -c qbhelperctl -n __fish_use_subcommand -a tap -d 'TAPs that stay, for programs that open one by its name'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from check' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from check' -F
+complete -c qbhelperctl -n '__fish_seen_subcommand_from doctor' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'the bridge, as it would be asked for (default: each that the user may use)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from doctor' -l user -x -a '(__fish_complete_users)' -d 'a name or a uid; only root may ask about others (default: who calls)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from doctor' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from explain' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'the bridge, as it would be asked for'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from explain' -l user -x -a '(__fish_complete_users)' -d 'a name or a uid; only root may ask about others (default: who calls)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from explain' -l mac -x -d 'say also whether a guest with this MAC address could be heard'

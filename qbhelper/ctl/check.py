@@ -115,6 +115,13 @@ class _NotedFiles(sources.PolicyFiles):
                 self._report.checked.append((printable(directory + b"/" + name), POLICY))
 
 
+def report_of_host() -> Report:
+    """Return what is found in the policy of this host, or in its access list.  Raises OSError."""
+    report = Report()
+    _check_host(report)
+    return report
+
+
 def _check_host(report: Report) -> None:
     policy = None
     try:
@@ -194,9 +201,19 @@ def _print(report: Report) -> None:
     if report.errors:
         say(paint(errors, "bad") + (f", {warnings}" if report.warnings else ""))
         return
-    kinds = " and ".join(dict.fromkeys(kind for _, kind in report.checked))
     found = paint(warnings, "doubtful") if report.warnings else paint("nothing wrong", "good")
-    say(f"{kinds}: {_count(report.rules, 'rule')} in {_count(len(report.checked), 'file')}, {found}")
+    say(f"{_checked(report)}, {found}")
+
+
+def summary(report: Report) -> str:
+    """Return in a few words what was looked at and found, if there are no errors."""
+    found = _count(len(report.warnings), "warning") + " (qbhelperctl check)" if report.warnings else "nothing wrong"
+    return f"{_checked(report)}, {found}"
+
+
+def _checked(report: Report) -> str:
+    kinds = " and ".join(dict.fromkeys(kind for _, kind in report.checked))
+    return f"{kinds}: {_count(report.rules, 'rule')} in {_count(len(report.checked), 'file')}"
 
 
 def _line(problem: Problem, kind: str) -> str:

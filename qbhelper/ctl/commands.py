@@ -15,6 +15,12 @@ def _check(words: Namespace) -> int:
     return check.run(words.file, as_json=words.json)
 
 
+def _doctor(words: Namespace) -> int:
+    from qbhelper.ctl.doctor import main as doctor
+
+    return doctor.run(words.user, None if words.bridge is None else os.fsencode(words.bridge), as_json=words.json)
+
+
 def _explain(words: Namespace) -> int:
     from qbhelper.ctl import explain
 
@@ -79,6 +85,7 @@ def _tap(words: Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
+    "doctor": _doctor,
     "explain": _explain,
     "import": _import,
     "log": _log,

@@ -33,7 +33,8 @@ class Answer:
     """What is to be said.
 
     why: who allows or denies, in words; bridge: what was found by the name that was asked for; taken: how many ports
-    of the rule the person has now, and all have, where the rule counts them.
+    of the rule the person has now, and all have, where the rule counts them; is_decided: whether the rules were read,
+    and have answered: what can't be read completely allows nothing.
     """
 
     def __init__(self, person: Person, asked: bytes, decision: Decision, why: str) -> None:
@@ -44,6 +45,7 @@ class Answer:
         self.bridge: Bridge | None = None
         self.taken: tuple[int, int] | None = None
         self.mac: bytes | None = None
+        self.is_decided = True
 
     @property
     def mac_is_let_through(self) -> bool:
@@ -64,7 +66,7 @@ def run(user: str | None, bridge: bytes, mac: str | None, *, as_json: bool) -> i
         raise UsageError(
             f"`{printable(bridge)}' can't be the name of a bridge", "name one as `ip link show type bridge' prints it"
         )
-    answer = _answer(_person_of(user), bridge)
+    answer = answer_for(people.asked_about(user, "explain"), bridge)
     answer.mac = address
     if as_json:
         say_json(_as_json(answer))
@@ -83,21 +85,11 @@ def _mac_of(word: str | None) -> bytes | None:
         raise UsageError(what, hint) from None
 
 
-def _person_of(user: str | None) -> Person:
-    """Return whom the question is about; who calls is judged with the groups that their process has now."""
-    if user is None:
-        return people.this_person()
-    person = people.person_named(user)
-    if os.geteuid() == 0:
-        return person
-    if person.caller.uid != os.getuid():
-        raise UsageError(
-            f"only root may ask about {person.name}: it counts what they can read", "sudo qbhelperctl explain ..."
-        )
-    return people.this_person()
+def answer_for(person: Person, asked: bytes) -> Answer:
+    """Return whether a person may have a port on the bridge that they ask for by this name.
 
-
-def _answer(person: Person, asked: bytes) -> Answer:
+    Raises QbError if that can't be told: the policy is closed to us, or the kernel does not tell.
+    """
     with closing(Network()) as network:
         bridge = network.find(asked)
         try:
@@ -105,7 +97,7 @@ def _answer(person: Person, asked: bytes) -> Answer:
         except (PolicyError, AccessListError) as error:
             _require_reading(error, person)
             answer = Answer(person, asked, Decision(False, None), str(error))
-            answer.bridge = bridge
+            answer.bridge, answer.is_decided = bridge, False
             return answer
         # As grant._decide has it.
         decision = policy.decide(bridge.name if bridge else asked, asked)

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_check(commands)
+    _add_doctor(commands)
     _add_explain(commands)
     _add_import(commands)
     _add_log(commands)
@@ -65,6 +66,27 @@ def _add_check(commands: "Commands[_Parser]") -> None:
         "standard input, what its first line says",
     )
     _add_json(check)
+
+
+def _add_doctor(commands: "Commands[_Parser]") -> None:
+    doctor = _add(
+        commands,
+        "doctor",
+        "look for what keeps a guest off the network, and say what mends it",
+        "Looks at each thing that a grant of a port, and then the frames of a guest, depend on, and says of each: ok, "
+        "problem, or cannot tell; and below a problem the command that mends it, for root to run. It changes nothing.",
+        yes="no problem was found",
+        no="there is a problem",
+    )
+    doctor.add_argument(
+        "--bridge",
+        metavar="BRIDGE",
+        help="the bridge, as it would be asked for (default: each that the user may use)",
+    )
+    doctor.add_argument(
+        "--user", metavar="USER", help="a name or a uid; only root may ask about others (default: who calls)"
+    )
+    _add_json(doctor)
 
 
 def _add_explain(commands: "Commands[_Parser]") -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from qbhelper.errors import QbError, printable
+from qbhelper.errors import QbError, UsageError, printable
 from qbhelper.policy.values import WrongValue
 from qbhelper.policy.who import ID_MAX, Who, parse_ids
 from qbhelper.request import Caller
@@ -56,6 +56,23 @@ def person_named(word: str) -> Person:
             f"there is no user `{printable(word)}' on this host", "`getent passwd' lists them; a number will do, too"
         ) from None
     return Person(printable(account.pw_name), _caller_of(account))
+
+
+def asked_about(user: str | None, command: str) -> Person:
+    """Return whom a question is about; who calls is judged with the groups that their process has now.
+
+    Raises QbError if there is no such user, or who calls may not ask about them; `command` of ours is what they called.
+    """
+    if user is None:
+        return this_person()
+    person = person_named(user)
+    if os.geteuid() == 0:
+        return person
+    if person.caller.uid != os.getuid():
+        raise UsageError(
+            f"only root may ask about {person.name}: it counts what they can read", f"sudo qbhelperctl {command} ..."
+        )
+    return this_person()
 
 
 def people() -> Iterator[tuple[str, Caller]]:

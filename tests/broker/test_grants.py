@@ -181,8 +181,8 @@ def test_a_bad_datagram_gets_no_answer(daemon: Broker) -> None:
     whole = broker.question()
     for bad in (
         b"QBH2" + whole[4:],
-        whole[:4] + struct.pack("=H", 2) + whole[6:],
-        whole[:6] + struct.pack("=H", 2) + whole[8:],
+        whole[:4] + struct.pack("=H", 4) + whole[6:],
+        whole[:6] + struct.pack("=H", 8) + whole[8:],
         whole[:8] + struct.pack("=H", 0) + whole[10:],
         whole[:10] + struct.pack("=H", 1) + whole[12:],
         whole[:12] + b"x" * 16,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ctl import host
-from tests.support import world
+from tests.ctl import host, ward
+from tests.support import broker, world
 
 
 @pytest.fixture
@@ -17,3 +17,17 @@ def a_host() -> Iterator[None]:
         world.run("ip", "link", "property", "add", "dev", "br0", "altname", "lan0")
         yield
     host.clear()
+
+
+@pytest.fixture
+def a_ward(a_host: None) -> Iterator[ward.Ward]:
+    """A host on which alice may have ports on br0, which leads out; but no broker runs."""
+    with ward.ward(world.WORLD / "ward") as made, ward.healthy_host():
+        yield made
+
+
+@pytest.fixture
+def a_healthy_ward(a_ward: ward.Ward) -> Iterator[ward.Ward]:
+    """The same with a broker: nothing is wrong."""
+    with broker.by_hand():
+        yield a_ward

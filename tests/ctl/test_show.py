@@ -146,7 +146,7 @@ class TestOnAHost:
         assert widest - 8 <= max(map(len, lines)) <= widest
 
 
-def on_a_terminal(*words: str, columns: int = 80, **variables: str) -> str:
+def on_a_terminal(*words: str, columns: int = 80, status: int = 0, **variables: str) -> str:
     """Run qbhelperctl on a terminal of so many columns, and return what it draws."""
     ours, theirs = pty.openpty()
     try:
@@ -161,7 +161,7 @@ def on_a_terminal(*words: str, columns: int = 80, **variables: str) -> str:
             except OSError:  # EIO: nobody has the terminal any more
                 break
             drawn += part
-        assert child.wait() == 0
+        assert child.wait() == status
     finally:
         os.close(ours)
     return drawn.decode().replace("\r\n", "\n")

@@ -47,6 +47,7 @@ KERNEL = "linux-image-amd64"
 KEPT_MODULES = (
     *("arch", "crypto", "fs", "lib", "net"),
     *("drivers/block", "drivers/char", "drivers/net/*.ko*", "drivers/vhost", "drivers/virtio"),
+    "drivers/net/wireless/virtual",  # Wi-Fi that is nowhere
 )
 """Of the kernel's modules, those that can be of use where all hardware is QEMU's; a fifth of them."""
 

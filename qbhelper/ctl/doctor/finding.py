@@ -2,9 +2,15 @@
 """What the doctor finds at one station of the way."""
 
 import enum
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qbhelper.ctl.people import Person
+from qbhelper.errors import printable
+
+_FEW = 4
+"""Names in a sentence."""
 
 
 class State(enum.Enum):
@@ -35,3 +41,14 @@ class Subject:
 
     person: Person
     bridge: bytes | None
+
+
+def listed(names: Sequence[bytes]) -> str:
+    """Return names for people: the first few of them, and how many more there are."""
+    few = ", ".join(map(printable, names[:_FEW]))
+    return f"{few} and {len(names) - _FEW} more" if len(names) > _FEW else few
+
+
+def word(name: bytes | str) -> str:
+    """Return a name as one word of a remedy: whatever is in it, a shell takes it for a name."""
+    return shlex.quote(printable(name))
