@@ -108,14 +108,16 @@ class UntrustedError(OSError):
         self.remedy: Final = remedy
 
 
-def require_trust(status: os.stat_result) -> None:
-    """Raise UntrustedError unless root owns what has this status, and nobody else can write to it."""
+def require_trust(status: os.stat_result, it: str = "it") -> None:
+    """Raise UntrustedError unless root owns what has this status, and nobody else can write to `it`."""
     if status.st_uid != 0 and not shows_unmapped(status.st_uid):
-        raise UntrustedError(f"uid {status.st_uid} owns it", "as root: chown root it, after a look at what is in it")
+        raise UntrustedError(
+            f"uid {status.st_uid} owns {it}", f"as root: chown root {it}, after a look at what is in it"
+        )
     # With an ACL the group's bits are its mask, so this covers whoever is named in it (acl(5)).
     if status.st_mode & 0o022:
         raise UntrustedError(
-            "others than root can write to it", "as root: chmod go-w it, after a look at what is in it"
+            f"others than root can write to {it}", f"as root: chmod go-w {it}, after a look at what is in it"
         )
 
 
@@ -155,7 +157,7 @@ class PolicyFiles:
     def _open(self, directory: bytes, name: bytes, flags: int) -> int:
         parent = _open_or_miss(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, None)
         try:
-            require_trust(os.fstat(parent))
+            require_trust(os.fstat(parent), "its directory")
             return _open_or_miss(name, flags, parent)
         finally:
             os.close(parent)
