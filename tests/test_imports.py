@@ -48,7 +48,8 @@ ONLY_HERE: dict[str, set[str]] = {
     "marshal": set(),
     "multiprocessing": set(),
     "pickle": set(),
-    "subprocess": set(),
+    # qbhelperctl doctor's way to ask nft and iptables; it has no privilege but that of who runs it.
+    "subprocess": {"ctl"},
 }
 """Module from outside the core that reaches far -> the only parts that may use it."""
 
@@ -114,6 +115,12 @@ class TestImports:
         """What decides can neither read a file nor ask the kernel: text in, decision out."""
         _, foreign = split(path)
         assert part_of(path) != "policy" or foreign <= PURE
+
+
+def test_one_module_runs_other_programs() -> None:
+    """And one only: what is run, with which environment and for how long, stands in a single place."""
+    users = [path.relative_to(CORE) for path in SOURCES if "subprocess" in split(path)[1]]
+    assert users == [Path("ctl/doctor/programs.py")]
 
 
 def test_all_of_the_core_is_looked_at() -> None:

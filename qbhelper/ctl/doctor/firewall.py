@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Whether a firewall drops what is bridged: "ARP works, IP does not".
 
-What goes from port to port of a bridge meets nftables' family bridge, always.  What was written for frames that are routed
-it meets only through br_netfilter, which Docker and Kubernetes load: then chains of ip, ip6 and inet, and iptables of
-both kinds, have a say, and Docker sets the policy of FORWARD to DROP.
+What goes from port to port of a bridge meets nftables' family bridge, always.  What was written for packets that are
+routed it meets only through br_netfilter, which Docker and Kubernetes load: then chains of ip, ip6 and inet, and
+iptables of both kinds, have a say, and Docker sets the policy of FORWARD to DROP.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -30,11 +31,15 @@ FIREWALLD = "firewalld"
 
 @dataclass(frozen=True)
 class Place:
-    """A chain of somebody's.  shown: for people; insert: the command that has it accept, lists: that shows it."""
+    """A chain of somebody's.  shown: for people; insert: the command that has it accept, lists: that shows it.
+
+    takes_all: whether it is shown all frames, and not just those of one protocol.
+    """
 
     shown: str
     insert: str
     lists: str
+    takes_all: bool = False
 
 
 class Firewall:
@@ -79,49 +84,60 @@ class Firewall:
 
 
 def look(subject: Subject) -> Iterator[Finding]:
-    """Yield what firewalls do to what is bridged on the subject's bridge, or on all of this host."""
+    """Yield what firewalls do to what is bridged, on the subject's bridge or on all of them.  Raises KernelError."""
     names = _bridges(subject)
     if not names:
         return
     firewall = Firewall()
-    found: dict[Finding, None] = {}
-    for name in names:
-        for protocol in PROTOCOLS:
-            frame = Frame(name, protocol)
-            for place, end in firewall.meets(frame, is_shown=_is_shown(frame)):
-                found |= dict.fromkeys(_judge(place, end, frame))
+    found = [finding for name in names for finding in _on(name, firewall)]
     yield from found
     if firewall.silent:
-        yield _silence(firewall.silent, names)
+        yield _silence(firewall.silent, subject)
     elif not found:
         shown = [name for name in names if any(_is_shown(Frame(name, protocol)) for protocol in PROTOCOLS)]
-        how = "though br_netfilter shows it what is bridged" if shown else "and br_netfilter does not show it to one"
-        yield Finding(STATION, State.OK, f"no firewall drops what is bridged on {_list(names)}, {how}")
+        how = "though br_netfilter shows it" if shown else "and none is shown it: br_netfilter is off"
+        yield Finding(STATION, State.OK, f"none drops what is bridged on {_list(names)}, {how}")
 
 
-def _judge(place: Place, end: End, frame: Frame) -> Iterator[Finding]:
-    if end.act is Act.ACCEPT:
-        return
-    what = f"{place.shown} drops what is bridged on {printable(frame.bridge.encode())}"
-    if end.act is Act.DROP and end.other <= {Act.DROP}:
-        # The chain of both protocols is told of once.
-        yield Finding(STATION, State.PROBLEM, f"{what}: ARP works, IP does not", place.insert)
-    else:
-        yield Finding(STATION, State.UNKNOWN, f"{what}, but for what some of its rules accept", place.lists)
+def _on(bridge: str, firewall: Firewall) -> Iterator[Finding]:
+    """Yield what drops frames on one bridge."""
+    met: dict[Place, dict[str, End]] = {}
+    for protocol in PROTOCOLS:
+        frame = Frame(bridge, protocol)
+        for place, end in firewall.meets(frame, is_shown=_is_shown(frame)):
+            met.setdefault(place, {})[protocol] = end
+    for place, ends in met.items():
+        dropped = [protocol for protocol, end in ends.items() if end.act is Act.DROP and end.other <= {Act.DROP}]
+        unclear = [protocol for protocol, end in ends.items() if end.act is not Act.ACCEPT and protocol not in dropped]
+        if dropped:
+            by_hand = "" if place.insert else "; its name is a pattern in a rule, or no word: let it pass by hand"
+            yield Finding(STATION, State.PROBLEM, _told(place, dropped, bridge) + by_hand, place.insert)
+        elif unclear:
+            what = f"{_told(place, unclear, bridge)}, but for what some of its rules may accept"
+            yield Finding(STATION, State.UNKNOWN, what, place.lists)
+
+
+def _told(place: Place, protocols: list[str], bridge: str) -> str:
+    names = " and ".join(PROTOCOLS[protocol][1] for protocol in protocols)
+    what = f"{place.shown} drops {names} that is bridged on {_list([bridge])}"
+    return what if place.takes_all else f"{what} (br_netfilter shows it): ARP works, IP does not"
 
 
 # Why a rule for what comes in and goes out by this one bridge, and nothing else:
 #
-# * `ip link set BRIDGE type bridge nf_call_iptables 0` changes nothing: the kernel shows frames to the firewall if the
+# * `ip link set BRIDGE type bridge nf_call_iptables 0' changes nothing: the kernel shows frames to the firewall if the
 #   bridge or the sysctl says so (br_nf_pre_routing() in net/bridge/br_netfilter_hooks.c), and the sysctl is 1 from the
 #   moment when the module is loaded.
-# * The sysctl at 0 would do, for all bridges: Docker keeps its containers apart by it, and sets it again when it starts;
-#   so does Kubernetes.
+# * The sysctl at 0 would do, for all bridges: Docker keeps its containers apart by it, and sets it again when it
+#   starts; so does Kubernetes.
 # * A policy of ACCEPT would have the host route for anybody; Docker sets it again, too.
 # * Docker leaves rules in FORWARD that are not its own where they are, when it starts, and when it ends.
 #
 # br_netfilter lets the bridge pass for the interface on both sides, so this is what is bridged on it, and what would be
 # routed back to where it came from.  `-m physdev --physdev-is-bridged' would not say on which.
+#
+# firewalld has no word for such a rule, makes its own anew with each reload, and lets nobody else at its table.  There
+# it is the sysctl, and the bridge's own setting, where that is set.
 def _iptables_place(program: str, table: str, frame: Frame) -> Place:
     of = "" if table == "filter" else f"-t {shlex.quote(table)} "
     bridge = shlex.quote(frame.bridge)
@@ -138,18 +154,33 @@ def _nftables_place(base: nftables.Base, frame: Frame) -> Place:
     if base.family == nftables.BRIDGE:
         match = f'ibrname "{frame.bridge}"'
     insert = f"nft {shlex.quote(f'insert rule {where} {match} accept')}"
-    return Place(
-        f"nftables' chain `{printable(where.encode())}'",
-        insert if PLAIN.fullmatch(frame.bridge) else "",
-        f"nft list chain {where}",
-    )
+    if base.table == FIREWALLD:
+        insert = _command_to_hide(frame.bridge)
+    elif not PLAIN.fullmatch(frame.bridge):
+        insert = ""
+    shown = f"nftables' chain `{printable(where.encode())}'"
+    return Place(shown, insert, f"nft list chain {where}", takes_all=base.family == nftables.BRIDGE)
+
+
+def _command_to_hide(bridge: str) -> str:
+    """Return what has br_netfilter show nothing of a bridge."""
+    names = [program for program, _ in PROTOCOLS.values()]
+    settings = [f"net.bridge.bridge-nf-call-{name}=0" for name in names]
+    commands = [f"sysctl -w {' '.join(settings)}"]
+    if any(_number(_setting_of(bridge, name)) for name in names):
+        own = " ".join(f"nf_call_{name} 0" for name in names)
+        commands.append(f"ip link set {shlex.quote(bridge)} type bridge {own}")
+    return " && ".join(commands)
 
 
 def _is_shown(frame: Frame) -> bool:
     """Whether br_netfilter shows frames of this protocol on this bridge to what is for frames that are routed."""
     program, _ = PROTOCOLS[frame.protocol]
-    of_all = _number(SETTINGS / f"bridge-nf-call-{program}")
-    return bool(of_all or _number(Path(f"/sys/class/net/{frame.bridge}/bridge/nf_call_{program}")))
+    return bool(_number(SETTINGS / f"bridge-nf-call-{program}") or _number(_setting_of(frame.bridge, program)))
+
+
+def _setting_of(bridge: str, program: str) -> Path:
+    return Path(f"/sys/class/net/{bridge}/bridge/nf_call_{program}")
 
 
 def _number(path: Path) -> int:
@@ -159,23 +190,20 @@ def _number(path: Path) -> int:
         return 0  # there is no br_netfilter
 
 
-def _silence(silent: list[NoAnswer], names: list[str]) -> Finding:
+def _silence(silent: list[NoAnswer], subject: Subject) -> Finding:
     if any(silence.is_missing for silence in silent):
         what = "what nftables drops is not to be seen without its program: install nft, of the package nftables"
         return Finding(STATION, State.UNKNOWN, what)
-    return Finding(
-        STATION,
-        State.UNKNOWN,
-        f"whether a firewall drops what is bridged is for root to see ({printable(str(silent[0]).encode())})",
-        f"qbhelperctl doctor --bridge {shlex.quote(names[0])}",
-    )
+    of = f" --bridge {shlex.quote(os.fsdecode(subject.bridge))}" if subject.bridge is not None else ""
+    what = f"whether one drops what is bridged is for root to see ({printable(str(silent[0]).encode())})"
+    return Finding(STATION, State.UNKNOWN, what, f"qbhelperctl doctor{of}")
 
 
 def _bridges(subject: Subject) -> list[str]:
     """Return the names of the bridges in question."""
     names = [seen.link.name for seen in overview.look() if seen.link.kind == b"bridge"]
-    return [name.decode(errors="surrogateescape") for name in names if subject.bridge in (None, name)]
+    return [os.fsdecode(name) for name in names if subject.bridge in (None, name)]
 
 
 def _list(names: list[str]) -> str:
-    return ", ".join(printable(name.encode(errors="surrogateescape")) for name in names)
+    return ", ".join(printable(os.fsencode(name)) for name in names)

@@ -50,14 +50,16 @@ def _rules(statements: list[Any], frame: Frame, family: str) -> list[Rule]:
     found: list[Rule] = []
     for statement in statements:
         # One without a value, such as `notrack', may stand there as a word.
-        [(word, value)] = statement.items() if isinstance(statement, dict) else [(str(statement), None)]
+        word: str
+        value: Any
+        [(word, value)] = statement.items() if isinstance(statement, dict) else [(str(statement), {})]
         if word == "match":
             fits.append(_match(value, frame, family))
         elif word == "xt":
-            act = Act.DROP if (value or {}).get("name") == "REJECT" else None
+            act = Act.DROP if value.get("name") == "REJECT" else None
             if act:
                 found.append(Rule(all_of(fits), act))
-            elif (value or {}).get("type") == "match" and value.get("name") != "comment":
+            elif value.get("type") == "match" and value.get("name") != "comment":
                 fits.append(Fits.MAYBE)
         elif word == "vmap":
             found += [Rule(min(all_of(fits), one.fits), one.act, one.to) for one in _mapped(value, frame, family)]

@@ -18,7 +18,7 @@ PATIENCE = 10
 """Seconds; a firewall of ten thousand rules takes one."""
 
 
-class NoAnswer(Exception):  # noqa: N818  it is none of ours, and no error
+class NoAnswer(Exception):
     """What was asked did not answer; the text says why, in one line.  is_missing: there is no such program."""
 
     def __init__(self, why: str, *, is_missing: bool = False) -> None:
@@ -35,7 +35,7 @@ def answer(*words: str) -> str:
     if program is None:
         raise NoAnswer(f"there is no program {words[0]} here", is_missing=True)
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  ours to choose, all of it
             words,
             executable=program,
             stdin=subprocess.DEVNULL,
