@@ -5,10 +5,13 @@ import os
 import pickle
 import pwd
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from qbhelper.ctl import people
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
+from tests.support import world
 
 Station = Callable[[Subject], Iterator[Finding]]
 
@@ -68,3 +71,18 @@ def mend(finding: Finding) -> None:
 def is_well(station: Station, bridge: bytes | None = b"br0", *, of: str | None = None) -> bool:
     """Whether all that is found is all right."""
     return all(finding.state is State.OK for finding in found(station, bridge, of=of))
+
+
+@contextmanager
+def changeable(directory: str) -> Iterator[None]:
+    """Have what is done to a directory of the host be seen in this private world alone, for the time of the block."""
+    world.prepare()
+    with tempfile.TemporaryDirectory(dir=world.WORLD) as place:
+        for name in ("upper", "work"):
+            os.mkdir(f"{place}/{name}")
+        layers = f"lowerdir={directory},upperdir={place}/upper,workdir={place}/work"
+        world.run("mount", "-t", "overlay", "-o", layers, "overlay", directory)
+        try:
+            yield
+        finally:
+            world.run("umount", "--lazy", directory)

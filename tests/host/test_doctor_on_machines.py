@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`qbhelperctl doctor` on whole machines: what systemd-networkd does to a port, and that the printed command ends it."""
+"""`qbhelperctl doctor` on whole machines: what systemd-networkd does to a port, and that the command ends it."""
 
 import subprocess
 import time

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
 from qbhelper.ctl.doctor.settings_files import Setting, files, is_true, last, settings
-from qbhelper.errors import printable
+from qbhelper.errors import printable, reason
 from qbhelper.kernel.tap import NAME_TEMPLATE
 
 STATION = "managers"
@@ -73,9 +73,7 @@ def _networkd(subject: Subject) -> Finding:
             found = _with_drop_ins(path)
         except OSError as error:
             what = f"{name} may manage our ports: {printable(path)} can't be read"
-            return Finding(
-                STATION, State.UNKNOWN, f"{what}: {os.strerror(error.errno or 0)}", f"cat {shlex.quote(path)}"
-            )
+            return Finding(STATION, State.UNKNOWN, f"{what}: {reason(error)}", f"cat {shlex.quote(path)}")
         if not _matches([one for one in found if one.section == "Match"]):
             continue
         if is_true(last(found, "Link", "Unmanaged")) or is_true(last(found, "Network", "KeepMaster")):
@@ -135,9 +133,7 @@ def _network_manager() -> Finding:
         specs, by_device = _unmanaged_devices()
     except OSError as error:
         what = f"{name} may manage our ports: {printable(str(error.filename))} can't be read"
-        return Finding(
-            STATION, State.UNKNOWN, f"{what}: {os.strerror(error.errno or 0)}", "NetworkManager --print-config"
-        )
+        return Finding(STATION, State.UNKNOWN, f"{what}: {reason(error)}", "NetworkManager --print-config")
     says_so = _where_unmanaged(specs) or by_device
     if says_so:
         return Finding(STATION, State.OK, f"{name} leaves our ports alone: {printable(says_so)} says so")
