@@ -2,6 +2,7 @@
 """`qbhelperctl doctor`: firewalls that drop what is bridged, each in the kernel, between two guests that feel it."""
 
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,11 +87,16 @@ def guests() -> Iterator[None]:
 def flush() -> None:
     """Leave no firewall, in this network namespace, which no other test's is."""
     run("nft flush ruleset")
-    for program in ("iptables-legacy", "ip6tables-legacy"):
+    for program in filter(shutil.which, ("iptables-legacy", "ip6tables-legacy")):
         for words in ("-P FORWARD ACCEPT", "-F", "-X"):
             run(f"{program} {words}")
-    for name in ("iptables", "ip6tables"):
-        (firewall.SETTINGS / f"bridge-nf-call-{name}").write_text("1")
+    show("1")
+
+
+def show(value: str) -> None:
+    """Have br_netfilter show the firewall what is bridged, or not."""
+    for path in firewall.SETTINGS.glob("bridge-nf-call-ip*"):
+        path.write_text(value)
 
 
 def talks(address: str = "10.9.0.2") -> bool:
@@ -230,8 +236,7 @@ class TestNftables:
         """Otherwise it is for what is routed."""
         run("nft add table inet mine")
         run(f"nft 'add chain inet mine forward {HOOK}'")
-        for name in ("iptables", "ip6tables"):
-            (firewall.SETTINGS / f"bridge-nf-call-{name}").write_text("0")
+        show("0")
         assert talks()
         [finding] = found(firewall.look)
         assert finding.what == "none drops what is bridged on br0, and none is shown it: br_netfilter is off"
@@ -273,8 +278,7 @@ class TestNftables:
 
     def test_the_family_bridge(self) -> None:
         """It needs no br_netfilter to be met, and takes ARP, too."""
-        (firewall.SETTINGS / "bridge-nf-call-iptables").write_text("0")
-        (firewall.SETTINGS / "bridge-nf-call-ip6tables").write_text("0")
+        show("0")
         run("nft add table bridge mine")
         run(f"nft 'add chain bridge mine forward {HOOK}'")
         assert not talks()
@@ -282,6 +286,35 @@ class TestNftables:
         problem = the_problem(firewall.look)
         assert problem.remedy == "nft 'insert rule bridge mine forward ibrname \"br0\" accept'"
         assert "ARP" not in problem.what
+
+
+@pytest.mark.inside("debian13-vm")
+class TestDistributionsKernel:
+    """Where br_netfilter is a module, and the family bridge knows bridges by their names."""
+
+    def test_the_module_begins_it(self) -> None:
+        """Without a setting of anybody's: nothing is dropped until somebody loads it, as Docker does."""
+        run("nft add table inet mine")
+        run(f"nft 'add chain inet mine forward {HOOK}'")
+        run("modprobe --remove br_netfilter")
+        assert talks()
+        assert is_well(firewall.look)
+        run("modprobe br_netfilter")
+        feels_and_mends('nft \'insert rule inet mine forward iifname "br0" oifname "br0" accept\'')
+
+    def test_the_family_bridge(self) -> None:
+        """Another bridge stays as it was; a rule for one protocol is none for the others."""
+        run("nft add table bridge mine")
+        run(f"nft 'add chain bridge mine forward {HOOK}'")
+        run("nft 'add rule bridge mine forward ether type arp accept'")
+        assert not talks()
+        assert resolves()
+        with world.bridge("br1"):
+            problem = the_problem(firewall.look)
+            mend(problem)
+            assert talks()
+            assert is_well(firewall.look)
+            assert not is_well(firewall.look, b"br1")
 
 
 class TestOthers:

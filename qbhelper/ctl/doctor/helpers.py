@@ -59,4 +59,4 @@ def _is_ours(path: str) -> bool:
         return True
     with open(path, "rb") as file:
         content = file.read(_SIZE_MAX)
-    return SOCKET_PATH.encode() + b"\0" in content or f"/bin/{NAME}\0".encode() in content
+    return SOCKET_PATH.encode() in content or f"/bin/{NAME}\0".encode() in content
