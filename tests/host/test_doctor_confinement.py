@@ -109,6 +109,19 @@ def test_libvirt_may_not_start_what_is_in_usr_local(monkeypatch: pytest.MonkeyPa
     ours.unlink()
 
 
+def test_our_own_profile_lets_the_doctor_ask_nft() -> None:
+    """Confined as it is where packages have put it, qbhelperctl reads what nft says."""
+    profile = install.TREE / "packaging/apparmor/qbhelperctl"
+    world.run("apparmor_parser", "--replace", str(profile))
+    confined = "aa-exec", "--immediate", "--profile=qbhelperctl", "--"
+    try:
+        world.run("nft", "add", "table", "inet", "mine")
+        assert "mine" in world.run(*confined, "nft", "--json", "list", "ruleset")
+    finally:
+        world.run("nft", "delete", "table", "inet", "mine")
+        world.run("apparmor_parser", "--remove", str(profile))
+
+
 def load_libvirts() -> None:
     """Have libvirt confined."""
     LIBVIRTS.write_text(TEXT_OF_LIBVIRTS)
