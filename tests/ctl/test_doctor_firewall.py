@@ -59,7 +59,18 @@ table inet firewalld {
   }
 }
 """
-"""The shape of firewalld's."""
+"""The shape of firewalld's (2.3)."""
+
+FIREWALL_CMD = """#!/bin/sh
+case $* in
+--get-zone-of-interface=br0) exit 2 ;;
+--get-default-zone) echo public ;;
+'--permanent --zone=public --change-interface=br0' | '--permanent --zone=public --add-forward') ;;
+--reload) nft 'add rule inet firewalld filter_FWD_public oifname "br0" accept' ;;
+*) exit 1 ;;
+esac
+"""
+"""What firewalld 2.3 does with the command, as it was once tried with it."""
 
 
 def run(command: str) -> None:
@@ -241,13 +252,16 @@ class TestNftables:
         [finding] = found(firewall.look)
         assert finding.what == "none drops what is bridged on br0, and none is shown it: br_netfilter is off"
 
-    def test_firewalld(self) -> None:
-        """It lets nobody at its table, so br_netfilter is told to show it nothing."""
+    def test_firewalld(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It makes a rule of its own for what is in a zone by name; in its place stands a program that makes it."""
+        (tmp_path / "firewall-cmd").write_text(FIREWALL_CMD)
+        (tmp_path / "firewall-cmd").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
         world.run("sh", "-c", f"echo {shlex.quote(FIREWALLDS)} | nft -f -")
-        run("ip link set br0 type bridge nf_call_iptables 1")
         feels_and_mends(
-            "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0"
-            " && ip link set br0 type bridge nf_call_iptables 0 nf_call_ip6tables 0"
+            "zone=$(firewall-cmd --get-zone-of-interface=br0 || firewall-cmd --get-default-zone)"
+            ' && firewall-cmd --permanent --zone="$zone" --change-interface=br0'
+            ' && firewall-cmd --permanent --zone="$zone" --add-forward && firewall-cmd --reload'
         )
 
     @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`qbhelperctl doctor`: NetworkManager and systemd-networkd that take our ports for theirs, by their files.
+"""`qbhelperctl doctor`: systemd-networkd that takes our ports for its own, by its files; and NetworkManager.
 
 What networkd really does, before and after the printed command, is seen in tests/host/test_doctor_on_machines.py.
 """
@@ -17,7 +17,6 @@ from tests.ctl.doctor import found, is_well, mend, the_problem
 
 TREE = Path(__file__).resolve().parents[2]
 NETWORKD = Path("/etc/systemd/network")
-MANAGER = Path("/etc/NetworkManager")
 OF_UDEV = Path("/etc/udev/rules.d/70-qbhelper.rules")
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("a_host", "clean")]
@@ -25,14 +24,13 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("a_host", "clean")
 
 @pytest.fixture
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of either manager, and programs of theirs that always succeed."""
-    for name in ("networkctl", "nmcli"):
-        (tmp_path / name).write_text("#!/bin/sh\nexit 0\n")
-        (tmp_path / name).chmod(0o755)
+    """Nothing of either manager, and a program to tell networkd that always succeeds."""
+    (tmp_path / "networkctl").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "networkctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     # What the distribution below has brought is none of the tests'.
     monkeypatch.setattr(managers, "NETWORKD_DIRECTORIES", managers.NETWORKD_DIRECTORIES[:2])
-    places = [NETWORKD, Path("/run/systemd"), MANAGER, Path("/run/NetworkManager"), Path("/run/udev"), OF_UDEV.parent]
+    places = [NETWORKD, Path("/run/systemd"), Path("/run/NetworkManager"), Path("/run/udev"), OF_UDEV.parent]
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
     yield
@@ -178,82 +176,13 @@ class TestNetworkd:
 
 
 @pytest.mark.usefixtures("manager")
-class TestNetworkManager:
-    """It takes what it is not told to leave alone."""
-
-    def test_it_takes_our_ports(self) -> None:
-        """Anybody can see it, and the command that root is told is the end of it."""
-        write(MANAGER / "NetworkManager.conf", "[main]", "plugins=ifupdown,keyfile", "[ifupdown]", "managed=false")
-        problem = the_problem(managers.look)
-        assert found(managers.look, user="alice") == [problem]
-        assert problem.remedy == (
-            r"printf '[keyfile]\nunmanaged-devices+=interface-name:tap*\n'"
-            " | install -D -m 0644 /dev/stdin /etc/NetworkManager/conf.d/qbhelper-networkmanager.conf"
-            " && nmcli general reload conf"
-        )
-        mend(problem)
-        assert is_well(managers.look)
-        name = "qbhelper-networkmanager.conf"
-        assert parsed(MANAGER / "conf.d" / name) == parsed(TREE / "packaging/examples" / name)
-
-    @pytest.mark.parametrize(
-        "lines",
-        [
-            ["[keyfile]", "unmanaged-devices=interface-name:docker0;interface-name:tap*"],
-            ["[keyfile]", "unmanaged-devices+=*,except:interface-name:eth0"],
-            ["[keyfile]", "unmanaged-devices=type:tun"],
-            ["[keyfile]", "unmanaged-devices=interface-name:=tap0"],
-            ["[device-taps]", "match-device=interface-name:tap*", "managed=0"],
-        ],
-    )
-    def test_it_is_told_in_another_way(self, lines: list[str]) -> None:
-        """What its own manual page knows."""
-        write(MANAGER / "conf.d/mine.conf", *lines)
-        assert is_well(managers.look)
-
-    @pytest.mark.parametrize(
-        "lines",
-        [
-            ["[keyfile]", "unmanaged-devices=interface-name:docker0"],
-            ["[keyfile]", "unmanaged-devices=interface-name:tap*", "unmanaged-devices=type:veth"],
-            ["[device]", "match-device=type:wifi", "managed=0"],
-            ["[device]", "match-device=interface-name:tap*", "managed=1"],
-        ],
-    )
-    def test_it_is_told_of_others(self, lines: list[str]) -> None:
-        """They are not ours."""
-        write(MANAGER / "conf.d/mine.conf", *lines)
-        mend(the_problem(managers.look))
-        assert is_well(managers.look)
-
-    def test_who_overrides_our_file_has_to_mend_it(self) -> None:
-        """The same command again would not."""
-        mend(the_problem(managers.look))
-        write(MANAGER / "conf.d/zz.conf", "[keyfile]", "unmanaged-devices=none")
-        problem = the_problem(managers.look)
-        assert problem.remedy == ""
-        assert "overrides" in problem.what
-
-    def test_who_wants_it_managed_has_to_mend_it(self) -> None:
-        """What is excepted from the list can't be put on it by another file."""
-        write(MANAGER / "conf.d/mine.conf", "[keyfile]", "unmanaged-devices=*;except:interface-name:tap*")
-        problem = the_problem(managers.look)
-        assert problem.remedy == ""
-        assert problem.what.endswith("/etc/NetworkManager/conf.d/mine.conf excepts them")
-
-    def test_udevs_rule_is_enough(self) -> None:
-        """If udev runs."""
-        write(OF_UDEV, (TREE / "packaging/examples/70-qbhelper.rules").read_text())
-        assert not is_well(managers.look)
-        write(Path("/run/udev/control"), "")
-        assert is_well(managers.look)
-
-    def test_a_file_that_is_closed_to_who_asks(self) -> None:
-        """Nothing is claimed."""
-        write(MANAGER / "conf.d/secret.conf", "[keyfile]", "unmanaged-devices=type:tun", mode=0o600)
-        [finding] = found(managers.look, user="alice")
-        assert (finding.state, finding.remedy) == (State.UNKNOWN, "NetworkManager --print-config")
-        assert is_well(managers.look)
+def test_networkmanager_leaves_ports_where_they_are() -> None:
+    """With and without our snippet, as it was tried with the real one; beside networkd each has its say."""
+    [finding] = found(managers.look, user="alice")
+    assert finding.state is State.OK
+    assert finding.what.startswith("NetworkManager leaves our ports where they are")
+    Path("/run/systemd/netif").mkdir(parents=True)
+    assert [one.what.split()[0] for one in found(managers.look)] == ["systemd-networkd", "NetworkManager"]
 
 
 def parsed(path: Path) -> dict[str, dict[str, str]]:

@@ -136,8 +136,9 @@ def _told(place: Place, protocols: list[str], bridge: str) -> str:
 # br_netfilter lets the bridge pass for the interface on both sides, so this is what is bridged on it, and what would be
 # routed back to where it came from.  `-m physdev --physdev-is-bridged' would not say on which.
 #
-# firewalld has no word for such a rule, makes its own anew with each reload, and lets nobody else at its table.  There
-# it is the sysctl, and the bridge's own setting, where that is set.
+# firewalld has no word for such a rule, makes its own anew with each reload, and may let nobody else at its table.  But
+# what comes by an interface and goes by one of the same zone it lets pass (`--add-forward', the default since 1.0), if
+# that interface is in the zone by name, and not because the zone is the default.  The zone stays the same for all else.
 def _iptables_place(program: str, table: str, frame: Frame) -> Place:
     of = "" if table == "filter" else f"-t {shlex.quote(table)} "
     bridge = shlex.quote(frame.bridge)
@@ -155,22 +156,19 @@ def _nftables_place(base: nftables.Base, frame: Frame) -> Place:
         match = f'ibrname "{frame.bridge}"'
     insert = f"nft {shlex.quote(f'insert rule {where} {match} accept')}"
     if base.table == FIREWALLD:
-        insert = _command_to_hide(frame.bridge)
+        insert = _command_for_firewalld(frame.bridge)
     elif not PLAIN.fullmatch(frame.bridge):
         insert = ""
     shown = f"nftables' chain `{printable(where.encode())}'"
     return Place(shown, insert, f"nft list chain {where}", takes_all=base.family == nftables.BRIDGE)
 
 
-def _command_to_hide(bridge: str) -> str:
-    """Return what has br_netfilter show nothing of a bridge."""
-    names = [program for program, _ in PROTOCOLS.values()]
-    settings = [f"net.bridge.bridge-nf-call-{name}=0" for name in names]
-    commands = [f"sysctl -w {' '.join(settings)}"]
-    if any(_number(_setting_of(bridge, name)) for name in names):
-        own = " ".join(f"nf_call_{name} 0" for name in names)
-        commands.append(f"ip link set {shlex.quote(bridge)} type bridge {own}")
-    return " && ".join(commands)
+def _command_for_firewalld(bridge: str) -> str:
+    """Return what puts a bridge into its zone by name, and lets pass what stays in that zone, for good."""
+    name = shlex.quote(bridge)
+    zone = f"zone=$(firewall-cmd --get-zone-of-interface={name} || firewall-cmd --get-default-zone)"
+    add = 'firewall-cmd --permanent --zone="$zone"'
+    return f"{zone} && {add} --change-interface={name} && {add} --add-forward && firewall-cmd --reload"
 
 
 def _is_shown(frame: Frame) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Whether NetworkManager or systemd-networkd takes our ports for interfaces that are its own to manage.
 
-The files in packaging/examples keep them from it; here is found out whether they are needed, and in force.
+The files in packaging/examples keep them from it; here is found out whether that is needed, and in force.
 """
 
 import os
@@ -24,8 +24,6 @@ PATTERN = NAME_TEMPLATE.decode().replace("%d", "*")
 NETWORKD_DIRECTORIES = [
     f"{directory}/systemd/network" for directory in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 ]
-MANAGER = "/etc/NetworkManager"
-_OF_PACKAGES = "/usr/lib/NetworkManager"
 UDEV_DIRECTORIES = [f"{directory}/udev/rules.d" for directory in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")]
 UDEV_RULES = "70-qbhelper.rules"
 MANAGED_BY_SINCE = 257
@@ -125,65 +123,14 @@ def _command_for_networkd(other: str) -> str:
 
 
 def _network_manager() -> Finding:
-    name = "NetworkManager"
-    if _has_udev_rules():
-        return Finding(STATION, State.OK, f"{name} leaves our ports alone: udev's {UDEV_RULES} says so")
-    path = f"{MANAGER}/conf.d/qbhelper-networkmanager.conf"
-    try:
-        specs, by_device = _unmanaged_devices()
-    except OSError as error:
-        what = f"{name} may manage our ports: {printable(str(error.filename))} can't be read"
-        return Finding(STATION, State.UNKNOWN, f"{what}: {reason(error)}", "NetworkManager --print-config")
-    says_so = _where_unmanaged(specs) or by_device
-    if says_so:
-        return Finding(STATION, State.OK, f"{name} leaves our ports alone: {printable(says_so)} says so")
-    what = f"{name} takes our ports for its own, and may take them off their bridge when it sets that up anew"
-    other = next((specs[spec] for spec in specs if _is_of(spec.strip().removeprefix("except:"))), "")
-    if os.path.exists(path) or other:
-        # What is excepted stays so whatever else is said, and who wrote that wants it.
-        what += f": {printable(other)} excepts them" if other else f": another file overrides what {path} says"
-        return Finding(STATION, State.PROBLEM, what)
-    write = _command_to_write(["[keyfile]", f"unmanaged-devices+=interface-name:{PATTERN}"], path)
-    return Finding(STATION, State.PROBLEM, what, f"{write} && nmcli general reload conf")
+    """Say what NetworkManager does, which is the same whatever it is told of our ports (tried with 1.52).
 
-
-def _unmanaged_devices() -> tuple[dict[str, str], str]:
-    """Return what NetworkManager is told to leave alone, each with the file that says so.
-
-    The second is a file that says so of our ports in a section of devices; empty if there is none.  Raises OSError.
+    It shows those that it is not told to leave alone as `connected (externally)', and changes nothing of them, nor does
+    it when it ends, when it is started, or at `nmcli device disconnect'.  A bridge that it has made loses all ports when
+    its connection is activated anew, whether it manages them or not.
     """
-    packaged = [*files([f"{place}/conf.d" for place in (MANAGER, "/run/NetworkManager", _OF_PACKAGES)], ".conf")]
-    main = [path for path in [f"{MANAGER}/NetworkManager.conf"] if os.path.isfile(path)]
-    # What packages bring is read before the main file, the administrator's after it (NetworkManager.conf(5)).
-    own = [path for path in packaged if path.startswith(MANAGER)]
-    specs: dict[str, str] = {}
-    by_device = ""
-    for path in [*(path for path in packaged if path not in own), *main, *own]:
-        found = settings(path)
-        for one in found:
-            if one.section == "keyfile" and one.key in ("unmanaged-devices", "unmanaged-devices+"):
-                specs = specs if one.key.endswith("+") else {}
-                specs |= dict.fromkeys(one.value.replace(",", ";").split(";"), path)
-        for section in {one.section for one in found if one.section.startswith("device")}:
-            managed = last(found, section, "managed")
-            devices = (last(found, section, "match-device") or "*").replace(",", ";").split(";")
-            if managed and not is_true(managed) and _where_unmanaged(dict.fromkeys(devices, path)):
-                by_device = path
-    return specs, by_device
-
-
-def _where_unmanaged(specs: dict[str, str]) -> str:
-    """Return the file by which our ports are on a list of devices (NetworkManager.conf(5)); empty if they are not."""
-    if any(_is_of(spec.strip().removeprefix("except:")) for spec in specs if spec.strip().startswith("except:")):
-        return ""
-    return next((path for spec, path in specs.items() if _is_of(spec)), "")
-
-
-def _is_of(spec: str) -> bool:
-    kind, _, value = spec.strip().partition(":")
-    if kind == "interface-name":
-        return value[1:] == PORT if value.startswith("=") else fnmatchcase(PORT, value)
-    return spec.strip() in ("*", "type:tun", "driver:tun")
+    what = "NetworkManager leaves our ports where they are, but for `nmcli connection up' of a bridge of its own"
+    return Finding(STATION, State.OK, f"{what}, which takes all ports off that")
 
 
 def _has_udev_rules() -> bool:
