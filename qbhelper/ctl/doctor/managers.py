@@ -125,9 +125,9 @@ def _command_for_networkd(other: str) -> str:
 def _network_manager() -> Finding:
     """Say what NetworkManager does, which is the same whatever it is told of our ports (tried with 1.52).
 
-    It shows those that it is not told to leave alone as `connected (externally)', and changes nothing of them, nor does
-    it when it ends, when it is started, or at `nmcli device disconnect'.  A bridge that it has made loses all ports when
-    its connection is activated anew, whether it manages them or not.
+    It shows those that it is not told to leave alone as `connected (externally)', and changes nothing of them; nor does
+    it when it ends, when it is started, or at `nmcli device disconnect'.  A bridge that it has made loses all ports
+    when its connection is activated anew, whether it manages them or not.
     """
     what = "NetworkManager leaves our ports where they are, but for `nmcli connection up' of a bridge of its own"
     return Finding(STATION, State.OK, f"{what}, which takes all ports off that")
