@@ -101,8 +101,13 @@ class TestAppArmor:
         assert is_well(confinement.look)
 
     def test_if_one_is_not_confined_nothing_is_needed(self) -> None:
-        """Libvirt in complain mode is not."""
+        """Libvirt in complain mode is not; and without a profile we are not."""
+        loaded = self.profiles.read_text()
         self.profiles.write_text("virtqemud (complain)\nqbhelper (enforce)\n")
+        assert is_well(confinement.look)
+        self.profiles.write_text(loaded)
+        assert not is_well(confinement.look)
+        (confinement.PROFILES / "qbhelper").unlink()
         assert is_well(confinement.look)
 
     def test_older_names_count(self, place: Path) -> None:

@@ -208,6 +208,24 @@ class TestIptables:
         assert talks()
         assert is_well(firewall.look)
 
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-m state --state ESTABLISHED -j ACCEPT",
+            "-p icmp -j ACCEPT",
+            "-i br1 -j ACCEPT",
+            "! -o br0 -j ACCEPT",
+            "-i br0 -o br0 -j LOG --log-prefix '-j ACCEPT'",
+            "-m physdev ! --physdev-is-bridged -j ACCEPT",
+        ],
+    )
+    def test_what_lets_no_connection_begin_is_not_enough(self, rule: str) -> None:
+        """Neither for the guests nor for the doctor."""
+        run("iptables-legacy -P FORWARD DROP")
+        run(f"iptables-legacy -A FORWARD {rule}")
+        feels_and_mends("iptables-legacy -I FORWARD -i br0 -o br0 -j ACCEPT")
+
     @pytest.mark.parametrize("rule", ["-s 10.9.0.0/24 -j ACCEPT", "-p tcp --dport 9 -j ACCEPT"])
     def test_what_depends_on_addresses_can_not_be_told(self, rule: str) -> None:
         """It may be just what the administrator wants."""
@@ -351,6 +369,17 @@ class TestOthers:
         (tmp_path / "nft").chmod(0o777)
         assert found(firewall.look) == [finding]
         assert not (tmp_path / "was_run").exists()
+
+    def test_what_goes_wrong_is_said(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A root who is told of no problem knows that it was not looked at; and it has an end."""
+        monkeypatch.setattr(programs, "DIRECTORIES", str(tmp_path))
+        monkeypatch.setattr(programs, "PATIENCE", 0.1)
+        for script, said in (("echo it broke >&2; exit 3", "nft: it broke"), ("exec sleep 60", "did not answer")):
+            (tmp_path / "nft").write_text(f"#!/bin/sh\nPATH=/bin; {script}\n")
+            (tmp_path / "nft").chmod(0o755)
+            [finding] = found(firewall.look)
+            assert (finding.state, finding.remedy) == (State.UNKNOWN, "nft list ruleset")
+            assert said in finding.what
 
     @pytest.mark.parametrize("name", ["b;id", "b'$x", "b+", "b*", 'b"'])
     def test_odd_names_make_no_odd_commands(self, name: str) -> None:

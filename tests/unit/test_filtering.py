@@ -52,6 +52,16 @@ def test_no_way_is_forgotten(chains: dict[str, Chain]) -> None:
     assert walk(chains, "base", surely) is end.act, "the end of what no rule that may fit has stopped"
 
 
+def test_a_chain_that_may_be_left_early() -> None:
+    """If it ends all the same, it has made no difference; if not, what comes after it may be met."""
+    may_leave = Rule(Fits.MAYBE, Act.RETURN)
+    jump, drop, accept = Rule(Fits.YES, Act.JUMP, "first"), Rule(Fits.YES, Act.DROP), Rule(Fits.YES, Act.ACCEPT)
+    chains = {"base": Chain(Act.DROP, [jump]), "first": Chain(None, [may_leave])}
+    assert end_of(chains, "base") == End(Act.DROP)
+    chains = {"base": Chain(Act.DROP, [jump, accept]), "first": Chain(None, [may_leave, drop])}
+    assert end_of(chains, "base") == End(Act.DROP, frozenset({Act.UNKNOWN}))
+
+
 def test_a_chain_that_is_not_there() -> None:
     """As where a program shows only a part of what there is: nothing is claimed."""
     chains = {"base": Chain(Act.DROP, [Rule(Fits.YES, Act.JUMP, "gone")])}

@@ -192,8 +192,11 @@ def _silence(silent: list[NoAnswer], subject: Subject) -> Finding:
     if any(silence.is_missing for silence in silent):
         what = "what nftables drops is not to be seen without its program: install nft, of the package nftables"
         return Finding(STATION, State.UNKNOWN, what)
+    if os.geteuid() == 0:
+        what = f"what firewalls drop can't be read: {printable(str(silent[0]).encode())}"
+        return Finding(STATION, State.UNKNOWN, what, "nft list ruleset")
     of = f" --bridge {shlex.quote(os.fsdecode(subject.bridge))}" if subject.bridge is not None else ""
-    what = f"whether one drops what is bridged is for root to see ({printable(str(silent[0]).encode())})"
+    what = "whether one drops what is bridged is for root to see"
     return Finding(STATION, State.UNKNOWN, what, f"qbhelperctl doctor{of}")
 
 
