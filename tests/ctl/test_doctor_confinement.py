@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.ctl.doctor import confinement, helpers
+from qbhelper.ctl.doctor import confinement, helper
 from qbhelper.ctl.doctor.finding import State
 from tests.ctl.doctor import changeable, found, is_well, mend, the_problem
 from tests.support import install, world
@@ -54,7 +54,7 @@ def installed(a_host: None, monkeypatch: pytest.MonkeyPatch, place: Path) -> Ite
     del a_host
     for name in ("APPARMOR", "SECURITY", "PROFILES", "SELINUX"):
         monkeypatch.setattr(confinement, name, place / name)
-    monkeypatch.setattr(helpers, "USUAL", (str(HELPER),))
+    monkeypatch.setattr(helper, "USUAL", (str(HELPER),))
     with changeable("/usr"):
         shutil.copy(install.installed(), HELPER)
         DAEMON.touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.ctl.doctor import helpers, libvirt
+from qbhelper.ctl.doctor import helper, libvirt
 from qbhelper.ctl.doctor.finding import State
 from tests.ctl import host
 from tests.ctl.doctor import changeable, found, is_well, mend, the_problem
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.needs_root]
 @pytest.fixture(autouse=True)
 def a_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Alice, who has a home of her own; Debian's QEMU; a libvirt for QEMU, but of no version yet."""
-    monkeypatch.setattr(helpers, "USUAL", (str(install.installed()),))
+    monkeypatch.setattr(helper, "USUAL", (str(install.installed()),))
     HOME.parent.mkdir(exist_ok=True)
     HOME.mkdir(mode=0o700)
     os.chown(HOME, 1000, 1000)

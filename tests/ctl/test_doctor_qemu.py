@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.ctl.doctor import helpers, qemu
+from qbhelper.ctl.doctor import helper, qemu
 from qbhelper.ctl.doctor.finding import State
 from tests.ctl.doctor import changeable, found, is_well, mend, the_problem
-from tests.support import caller, install, world
+from tests.support import broker, caller, install, world
 
 HELPER = Path("/usr/lib/qemu/qemu-bridge-helper")
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.usefixtures("a_host", "usr")]
 @pytest.fixture
 def usr(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Debian's QEMU with its helper, and no package of ours; ours is where `make install` has put it."""
-    monkeypatch.setattr(helpers, "USUAL", (str(install.installed()),))
+    monkeypatch.setattr(helper, "USUAL", (str(install.installed()),))
     assert install.original() == HELPER
     with changeable("/usr"), changeable("/var/lib/dpkg"):
         yield
@@ -43,7 +43,7 @@ def test_debians_has_no_privilege() -> None:
     assert HELPER.readlink() == install.installed()
     assert is_well(qemu.look)
     assert granted(HELPER)
-    assert f"local diversion of {HELPER} to {HELPER}.qemu" in world.run("dpkg-divert", "--list", str(HELPER))
+    assert f"local diversion of {HELPER} to {HELPER}.distrib" in world.run("dpkg-divert", "--list", str(HELPER))
 
 
 def test_where_our_package_is_there_is_one_for_this() -> None:
@@ -86,11 +86,11 @@ def test_ours_is_known_by_whatever_name() -> None:
     shutil.copy(install.installed(), HELPER)
     [finding] = found(qemu.look)
     assert finding.what.endswith("qbhelper, but without a broker not in a sandbox")
-    Path("/run/qbhelper").mkdir()
-    Path("/run/qbhelper/broker.sock").touch()
+    broker.SOCKET.parent.mkdir(exist_ok=True)
+    broker.SOCKET.touch()
     [finding] = found(qemu.look)
     assert finding.what.endswith("qbhelper, under `-sandbox on', too, by way of the broker")
-    shutil.rmtree("/run/qbhelper")
+    broker.SOCKET.unlink()
 
 
 def test_a_link_that_leads_nowhere() -> None:

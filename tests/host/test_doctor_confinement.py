@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.ctl.doctor import confinement, helpers
+from qbhelper.ctl.doctor import confinement, helper
 from qbhelper.ctl.doctor.finding import State
 from tests.ctl.doctor import found, is_well, mend, the_problem
 from tests.support import install, world
@@ -34,11 +34,11 @@ profile virtqemud /usr/sbin/virtqemud flags=(attach_disconnected) {
 
 
 @pytest.fixture(autouse=True)
-def helper(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Our helper in /usr/bin, and nothing of ours or of libvirt's in AppArmor."""
     path = Path("/usr/bin/qbhelper")
     shutil.copy(install.installed(), path)
-    monkeypatch.setattr(helpers, "USUAL", (str(path),))
+    monkeypatch.setattr(helper, "USUAL", (str(path),))
     yield path
     path.unlink()
     for profile in (PROFILE, LIBVIRTS):
@@ -84,10 +84,10 @@ def test_one_that_root_has_disabled() -> None:
     disabled.unlink()
 
 
-def test_libvirt_may_start_what_is_in_usr_bin(helper: Path) -> None:
+def test_libvirt_may_start_what_is_in_usr_bin(program: Path) -> None:
     """Its profile says so."""
     load_libvirts()
-    assert may_be_started(helper)
+    assert may_be_started(program)
     assert is_well(confinement.look)
 
 
@@ -95,7 +95,7 @@ def test_libvirt_may_not_start_what_is_in_usr_local(monkeypatch: pytest.MonkeyPa
     """Where `make install` has it; the printed command adds a rule of root's own."""
     ours = Path("/usr/local/bin/qbhelper")
     shutil.copy(install.installed(), ours)
-    monkeypatch.setattr(helpers, "USUAL", (str(ours),))
+    monkeypatch.setattr(helper, "USUAL", (str(ours),))
     load_libvirts()
     assert not may_be_started(ours)
     problem = the_problem(confinement.look)

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qbhelper.ctl.doctor import iptables, nftables, programs
+from qbhelper.ctl.doctor import bridges, iptables, nftables, programs
 from qbhelper.ctl.doctor.filtering import IPV4, IPV6, Act, End, Frame, end_of
-from qbhelper.ctl.doctor.finding import Finding, State, Subject
+from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed
 from qbhelper.ctl.doctor.programs import NoAnswer
 from qbhelper.errors import printable
-from qbhelper.kernel import overview
 
 STATION = "firewall"
 PROTOCOLS = {IPV4: ("iptables", "IPv4"), IPV6: ("ip6tables", "IPv6")}
@@ -201,10 +200,10 @@ def _silence(silent: list[NoAnswer], subject: Subject) -> Finding:
 
 
 def _bridges(subject: Subject) -> list[str]:
-    """Return the names of the bridges in question."""
-    names = [seen.link.name for seen in overview.look() if seen.link.kind == b"bridge"]
-    return [os.fsdecode(name) for name in names if subject.bridge in (None, name)]
+    """Return the names of the bridges in question that there are."""
+    there = bridges.all_bridges()
+    return [os.fsdecode(name) for name in bridges.wanted(subject) if name in there]
 
 
 def _list(names: list[str]) -> str:
-    return ", ".join(printable(os.fsencode(name)) for name in names)
+    return listed([os.fsencode(name) for name in names])

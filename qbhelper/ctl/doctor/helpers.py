@@ -4,12 +4,11 @@
 import enum
 import os
 import stat
-import sys
 
+from qbhelper.ctl.doctor import helper
 from qbhelper.wire import SOCKET_PATH
 
 NAME = "qbhelper"
-USUAL = ("/usr/bin/qbhelper", "/usr/local/bin/qbhelper")
 
 _SIZE_MAX = 4 << 20
 """Bytes that are read of a program; ours has less than one tenth of a MiB."""
@@ -27,9 +26,8 @@ class Kind(enum.Enum):
 
 
 def installed() -> str:
-    """Return where our helper is: beside this program, as `make install` has it, or where packages put it."""
-    beside = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), NAME)
-    return next((path for path in (beside, *USUAL) if os.path.isfile(path)), USUAL[0])
+    """Return where our helper is, or where a package would put it."""
+    return helper.installed() or helper.USUAL[0]
 
 
 def kind_of(path: str) -> Kind:

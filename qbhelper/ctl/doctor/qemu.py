@@ -78,8 +78,7 @@ def _command_to_replace(path: str) -> str:
     if os.path.exists(PACKAGED):
         return "apt install qbhelper-qemu"
     # As that package does it (dpkg-divert(1)).
-    divert = f"dpkg-divert --local --add --rename --divert {path}.qemu {path}"
-    return f"{divert} && {_command_to_link(path)}"
+    return f"dpkg-divert --local --rename {path} && {_command_to_link(path)}"
 
 
 def _is_of_dpkg(path: str) -> bool:
