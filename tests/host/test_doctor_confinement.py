@@ -2,6 +2,7 @@
 """`qbhelperctl doctor` where AppArmor is in force: our own profile, and libvirt's, which keeps it from our helper."""
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from qbhelper.ctl.doctor import confinement, helper
 from qbhelper.ctl.doctor.finding import State
 from tests.ctl.doctor import found, is_well, mend, the_problem
-from tests.support import install, world
+from tests.support import broker, install, world
 
 pytestmark = pytest.mark.inside("debian13-vm")
 
@@ -109,17 +110,24 @@ def test_libvirt_may_not_start_what_is_in_usr_local(monkeypatch: pytest.MonkeyPa
     ours.unlink()
 
 
-def test_our_own_profile_lets_the_doctor_ask_nft() -> None:
-    """Confined as it is where packages have put it, qbhelperctl reads what nft says."""
+def test_our_own_profile_lets_the_doctor_look() -> None:
+    """Confined as it is where packages have put it, qbhelperctl reads what nft says, and knocks at the broker."""
     profile = install.TREE / "packaging/apparmor/qbhelperctl"
     world.run("apparmor_parser", "--replace", str(profile))
     confined = "aa-exec", "--immediate", "--profile=qbhelperctl", "--"
-    try:
-        world.run("nft", "add", "table", "inet", "mine")
-        assert "mine" in world.run(*confined, "nft", "--json", "list", "ruleset")
-    finally:
-        world.run("nft", "delete", "table", "inet", "mine")
-        world.run("apparmor_parser", "--remove", str(profile))
+    knock = "import socket; socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect"
+    broker.SOCKET.parent.mkdir(exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(broker.SOCKET))
+        listener.listen()
+        try:
+            world.run("nft", "add", "table", "inet", "mine")
+            assert "mine" in world.run(*confined, "nft", "--json", "list", "ruleset")
+            world.run(*confined, "python3", "-c", f"{knock}({str(broker.SOCKET)!r})")
+        finally:
+            world.run("nft", "delete", "table", "inet", "mine")
+            world.run("apparmor_parser", "--remove", str(profile))
+            broker.SOCKET.unlink()
 
 
 def load_libvirts() -> None:
