@@ -118,6 +118,12 @@ class TestImports:
         assert part_of(path) != "policy" or foreign <= PURE
 
 
+def test_two_modules_run_other_programs() -> None:
+    """And no other: journalctl is read while it runs, the doctor's programs are asked and end."""
+    users = {path.relative_to(CORE) for path in SOURCES if "subprocess" in split(path)[1]}
+    assert users == {Path("ctl/journal.py"), Path("ctl/doctor/programs.py")}
+
+
 def test_all_of_the_core_is_looked_at() -> None:
     """The search for sources finds the modules that must be there."""
     assert {"errors", "grant", "kernel", "policy", "privilege", "standalone"} <= {part_of(path) for path in SOURCES}

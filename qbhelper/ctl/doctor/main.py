@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator
 
 from qbhelper.ctl import people
 from qbhelper.ctl.doctor import bridge as bridge_itself
-from qbhelper.ctl.doctor import device, drawing, helper, policy, verdict
+from qbhelper.ctl.doctor import (
+    confinement,
+    device,
+    drawing,
+    firewall,
+    helper,
+    libvirt,
+    managers,
+    policy,
+    qemu,
+    verdict,
+)
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
 from qbhelper.ctl.output import EXIT_NO, EXIT_YES, say, say_json
 from qbhelper.errors import QbError, UsageError, printable, reason
@@ -19,7 +30,12 @@ STATIONS: tuple[Station, ...] = (
     helper.look,
     policy.look,
     verdict.look,
+    qemu.look,
+    libvirt.look,
+    confinement.look,
     bridge_itself.look,
+    firewall.look,
+    managers.look,
 )
 """First what has to be there for a grant, then what its frames meet."""
 
