@@ -53,8 +53,9 @@ def _reconcile(words: Namespace) -> int:
 
 def _run(words: Namespace) -> int:
     from qbhelper.ctl import run
+    from qbhelper.ctl.card import Card
 
-    return run.run([run.Card(**card) for card in words.cards], words.words)
+    return run.run([Card(**card) for card in words.cards], words.words)
 
 
 def _tap(words: Namespace) -> int:
@@ -70,6 +71,19 @@ def _tap(words: Namespace) -> int:
             return tap.show(as_json=words.json)
 
 
+def _attach(words: Namespace) -> int:
+    from qbhelper.ctl import attach
+    from qbhelper.ctl.card import Card
+
+    return attach.attach(words.qmp, Card(words.bridge, words.queues, words.vhost, words.mac), words.model, words.id)
+
+
+def _detach(words: Namespace) -> int:
+    from qbhelper.ctl import attach
+
+    return attach.detach(words.qmp, words.id)
+
+
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
     "explain": _explain,
@@ -80,5 +94,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "reconcile": _reconcile,
     "run": _run,
     "tap": _tap,
+    "attach": _attach,
+    "detach": _detach,
 }
 """By their names; the parser has the same."""

@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     _add_reconcile(commands)
     _add_run(commands)
     _add_tap(commands)
+    _add_attach(commands)
+    _add_detach(commands)
     return top
 
 
@@ -223,6 +225,51 @@ def _add_tap(commands: "Commands[_Parser]") -> None:
     tap.add_argument("--bridge", metavar="BRIDGE", help="for create: the bridge to put it on")
     tap.add_argument("--queues", metavar="NUMBER", type=_count, default=1, help="for create: how many it may have (1)")
     _add_json(tap)
+
+
+def _add_attach(commands: "Commands[_Parser]") -> None:
+    attach = _add(
+        commands,
+        "attach",
+        "plug a network card into a QEMU that runs",
+        "Gets a port on a bridge and plugs a network card on it into a QEMU that runs, by its monitor; prints what the "
+        "card is called, its interface and its MAC address. If any step fails, or on Ctrl-C, all is undone.",
+        yes="the card is there",
+        no="the port was refused, or QEMU refused the card",
+    )
+    _add_qmp(attach)
+    attach.add_argument("--bridge", metavar="BRIDGE", required=True, help="the bridge to get a port on")
+    attach.add_argument(
+        "--queues", metavar="NUMBER", type=_count, default=1, help="how many queues it has (default: 1)"
+    )
+    attach.add_argument(
+        "--vhost", action="store_true", help="have the host's kernel move the packets, by /dev/vhost-net"
+    )
+    attach.add_argument("--mac", metavar="MAC", help="the guest's MAC address (default: one it may have)")
+    attach.add_argument(
+        "--model", metavar="MODEL", default="virtio-net-pci", help="QEMU's word for the card (default: virtio-net-pci)"
+    )
+    attach.add_argument("--id", metavar="ID", help="what QEMU is to call it (default: qb0, or the next that is free)")
+
+
+def _add_detach(commands: "Commands[_Parser]") -> None:
+    detach = _add(
+        commands,
+        "detach",
+        "take a network card out that attach has plugged in",
+        "Asks the guest to let go of a network card that attach has plugged in, waits until it has, and takes the card "
+        "out of QEMU; with it ends the port.",
+        yes="the card is gone",
+        no="there is no such card, or the guest has not let go of it within 20 s",
+    )
+    _add_qmp(detach)
+    detach.add_argument("id", metavar="ID", help="what attach has called it")
+
+
+def _add_qmp(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--qmp", metavar="SOCKET", required=True, help="the monitor, from QEMU's -qmp unix:SOCKET,server=on,wait=off"
+    )
 
 
 def _count(word: str) -> int:
