@@ -32,9 +32,12 @@ VALUES = {
     "BRIDGE": Value.BRIDGE,
     "COMMAND": Value.FILE,
     "FILE": Value.FILE,
+    "ID": Value.NOTHING,
     "LEASE": Value.NOTHING,
     "MAC": Value.NOTHING,
+    "MODEL": Value.NOTHING,
     "NUMBER": Value.NOTHING,
+    "SOCKET": Value.FILE,
     "TAP": Value.NOTHING,
     "USER": Value.USER,
 }

@@ -12,6 +12,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 from qbhelper.ctl import client
 from qbhelper.ctl.card import Card
@@ -102,19 +103,34 @@ def _plug(
     vhost = {f"{netdev}.vhost{number}": fd for number, fd in enumerate(port.vhost)}
     with ExitStack() as undo:
         undo.callback(_give_back, port)
-        # What undoes a step is prepared before it: of one that fails we can't know how far it came.
         for fd_name, fd in (taps | vhost).items():
-            undo.callback(_undo, monitor, "closefd", fdname=fd_name)
-            monitor.give(fd, fd_name)
+            with _step(undo, partial(_undo, monitor, "closefd", fdname=fd_name)):
+                monitor.give(fd, fd_name)
             check_signals()
-        undo.callback(_undo, monitor, "netdev_del", id=netdev)
-        monitor.execute("netdev_add", type="tap", id=netdev, **_fds(taps, vhost))
+        with _step(undo, partial(_undo, monitor, "netdev_del", id=netdev)):
+            monitor.execute("netdev_add", type="tap", id=netdev, **_fds(taps, vhost))
         check_signals()
-        undo.callback(_undo_card, monitor, name)
-        _add_card(monitor, {"id": name, "netdev": netdev, **properties, **_queues(port, properties["driver"])})
+        with _step(undo, partial(_undo_card, monitor, name)):
+            _add_card(monitor, {"id": name, "netdev": netdev, **properties, **_queues(port, properties["driver"])})
         check_signals()
         undo.pop_all()
     port.close()
+
+
+@contextmanager
+def _step(undo: ExitStack, backwards: Callable[[], None]) -> Iterator[None]:
+    """Note what undoes a step, unless QEMU has refused it: of any other failure we can't know how far it came.
+
+    What was refused because it is there already is somebody else's.
+    """
+    try:
+        yield
+    except Refused:
+        raise
+    except BaseException:
+        undo.callback(backwards)
+        raise
+    undo.callback(backwards)
 
 
 def _fds(taps: dict[str, int], vhost: dict[str, int]) -> dict[str, object]:
