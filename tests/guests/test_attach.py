@@ -8,14 +8,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
 import pytest
 import qemu.qmp
 
-from tests.support import broker, guest, install, monitor, processes, world
+from tests.support import broker, full_kernel, guest, install, monitor, processes, world
 from tests.support.caller import PLAIN_UID
 from tests.support.guest import Guest
 
@@ -98,7 +98,7 @@ class Machine:
 
     def state(self) -> dict[str, object]:
         """What QEMU has of cards."""
-        return monitor.state(self.guest, self.path)
+        return monitor.state(self.guest.pid, self.path)
 
     def ping_by(self, mac: str) -> str:
         """Have the guest find the card with this MAC address, and ping the host by it; the card's name there."""
@@ -188,6 +188,61 @@ def test_a_pcie_machine_has_room_for_as_many_cards_as_free_ports(q35: Machine) -
         assert q35.detach(name)[::2] == (0, "")
     assert not world.ports("br0")
     assert q35.state() == before
+
+
+VHOST = Path("/dev/vhost-net")
+RULED = "52:54:00:00:00:42"
+
+
+@contextmanager
+def still_machine(path: Path) -> Iterator[int]:
+    """A QEMU that runs no guest, for where there is none to boot; its pid."""
+    pid_file = path.with_name("pid")
+    words = [guest.QEMU, "-sandbox", "on", *guest.MACHINE.split(), "-S", "-daemonize", "-pidfile", str(pid_file)]
+    done = subprocess.run(
+        [*words, *monitor.words(path)],
+        user=PLAIN_UID,
+        group=PLAIN_UID,
+        extra_groups=[],
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    pid = int(pid_file.read_text())
+    try:
+        yield pid
+    finally:
+        processes.end(pid, PATIENCE)
+
+
+@pytest.mark.inside(full_kernel.MACHINE)
+def test_the_rule_may_have_the_kernel_move_the_packets_and_give_the_mac_address() -> None:
+    """With --vhost QEMU has an fd of /dev/vhost-net for each queue; a MAC address is one that is let through."""
+    path = world.WORLD / "still" / "qmp"
+    path.parent.mkdir()
+    os.chown(path.parent, PLAIN_UID, PLAIN_UID)
+    world.run("modprobe", "vhost_net")
+    # The broker that is started by hand has no group of its own, that the device could be of.
+    mode = VHOST.stat().st_mode
+    VHOST.chmod(0o666)
+    rule = world.rule("queues = 2", "vhost = true", f'macs = ["{RULED}"]')
+    words = ["attach", "--qmp", str(path), "--bridge", "br0"]
+    with rule, world.bridge("br0"), broker.by_hand(), still_machine(path) as pid:
+        before = monitor.state(pid, path)
+        status, out, err = ctl(*words, "--mac", MAC)
+        assert (status, out) == (1, "")
+        assert err.startswith(f"qbhelperctl: a guest with MAC address {MAC} would not be heard on br0; the rule lets ")
+        assert monitor.state(pid, path) == before
+        assert "device_add" in ctl(*words, "--vhost", "--queues", "2", "--model", "ne9999")[2]
+        assert monitor.state(pid, path) == before
+        status, out, err = ctl(*words, "--vhost", "--queues", "2")
+        assert (err, status) == ("", 0)
+        assert out.endswith(f" on br0, MAC address {RULED}\n")
+        assert monitor.fds(pid)[str(VHOST)] == 2
+    VHOST.chmod(mode)
+    assert broker.no_tap_is_left()
 
 
 # What is refused, and then nothing is left -------------------------------------------------------------------

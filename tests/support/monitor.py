@@ -12,8 +12,6 @@ from pathlib import Path
 
 from qemu.qmp import QMPClient
 
-from tests.support.guest import Guest
-
 PATIENCE = 60
 """Seconds that QEMU may take for anything."""
 _ROOM = 1 << 16
@@ -38,7 +36,7 @@ def execute(path: Path, *commands: tuple[str, dict[str, object]]) -> list[object
     return asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
 
-def state(guest: Guest, path: Path) -> dict[str, object]:
+def state(pid: int, path: Path) -> dict[str, object]:
     """All that a card leaves in QEMU: its devices, its netdevs, and what its fds are, while it talks to us."""
 
     async def look() -> dict[str, object]:
@@ -47,17 +45,17 @@ def state(guest: Guest, path: Path) -> dict[str, object]:
         try:
             devices = await client.execute("qom-list", {"path": "/machine/peripheral"})
             netdevs = await client.execute("human-monitor-command", {"command-line": "info network"})
-            return {"devices": devices, "netdevs": netdevs, "fds": fds(guest)}
+            return {"devices": devices, "netdevs": netdevs, "fds": fds(pid)}
         finally:
             await client.disconnect()
 
     return asyncio.run(asyncio.wait_for(look(), PATIENCE))
 
 
-def fds(guest: Guest) -> Counter[str]:
-    """What QEMU has open, without the numbers of sockets and the like."""
+def fds(pid: int) -> Counter[str]:
+    """What a process has open, without the numbers of sockets and the like."""
     found: Counter[str] = Counter()
-    for path in Path(f"/proc/{guest.pid}/fd").iterdir():
+    for path in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):
             found[str(path.readlink()).partition(":[")[0]] += 1
     return found
