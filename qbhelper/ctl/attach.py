@@ -79,7 +79,7 @@ def detach(path: str, name: str) -> int:
             if not monitor.await_unplugged(name, SECONDS_TO_LET_GO):
                 complain(
                     f"the guest has not let go of {name} within {SECONDS_TO_LET_GO:g} s, and may yet do so, "
-                    "when it has booted or at its next reset; then detach it again"
+                    "at the latest at its next reset; then detach it again"
                 )
                 return EXIT_NO
         try:
