@@ -5,7 +5,8 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qbhelper.ctl.parser import OfCard, parser
+from qbhelper.ctl.deeds import OfCard
+from qbhelper.ctl.parser import parser
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _qbhelperctl() {
     local typed=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _qbhelperctl_offer "$typed" check doctor explain import log show status revoke reconcile run tap -h --help
+        _qbhelperctl_offer "$typed" check doctor explain import log show status revoke reconcile run tap attach detach -h --help
         return
     fi
     # Of --bridge=br0 bash makes three words.
@@ -73,6 +73,16 @@ _qbhelperctl() {
         tap:--queues:*) : ;;
         tap:*:-*) _qbhelperctl_offer "$typed" --bridge --queues --json -h --help ;;
         tap:*) _qbhelperctl_offer "$typed" create delete list ;;
+        attach:--qmp:*) compopt -o default ;;
+        attach:--bridge:*) _qbhelperctl_bridges "$typed" ;;
+        attach:--queues:*) : ;;
+        attach:--mac:*) : ;;
+        attach:--model:*) : ;;
+        attach:--id:*) : ;;
+        attach:*) _qbhelperctl_offer "$typed" --qmp --bridge --queues --vhost --mac --model --id -h --help ;;
+        detach:--qmp:*) compopt -o default ;;
+        detach:*:-*) _qbhelperctl_offer "$typed" --qmp -h --help ;;
+        detach:*) : ;;
     esac
 }
 

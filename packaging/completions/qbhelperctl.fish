@@ -20,6 +20,8 @@ complete -c qbhelperctl -n __fish_use_subcommand -a revoke -d 'end leases, so th
 complete -c qbhelperctl -n __fish_use_subcommand -a reconcile -d 'show which leases the policy of today would not grant'
 complete -c qbhelperctl -n __fish_use_subcommand -a run -d 'get ports, and run a command with their fds'
 complete -c qbhelperctl -n __fish_use_subcommand -a tap -d 'TAPs that stay, for programs that open one by its name'
+complete -c qbhelperctl -n __fish_use_subcommand -a attach -d 'plug a network card into a QEMU that runs'
+complete -c qbhelperctl -n __fish_use_subcommand -a detach -d 'take a network card out that attach has plugged in'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from check' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from check' -F
 complete -c qbhelperctl -n '__fish_seen_subcommand_from doctor' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'the bridge, as it would be asked for (default: each that the user may use)'
@@ -54,3 +56,12 @@ complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l bridge -x -a '(_
 complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l queues -x -d 'for create: how many it may have (1)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -x -a 'create delete list'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l qmp -r -F -d 'the monitor, from QEMU\'s -qmp unix:SOCKET,server=on,wait=off'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'the bridge to get a port on'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l queues -x -d 'how many queues it has (default: 1)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l vhost -d 'have the host\'s kernel move the packets, by /dev/vhost-net'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l mac -x -d 'the guest\'s MAC address (default: one it may have)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l model -x -d 'QEMU\'s word for the card (default: virtio-net-pci)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l id -x -d 'what QEMU is to call it (default: qb0, or the next that is free)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from detach' -l qmp -r -F -d 'the monitor, from QEMU\'s -qmp unix:SOCKET,server=on,wait=off'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from detach' -x

@@ -65,9 +65,10 @@ def _reconcile(words: Namespace) -> int:
 
 def _run(words: Namespace) -> int:
     from qbhelper.ctl import run
+    from qbhelper.ctl.card import Card
 
     command = words.words[1:] if words.words[:1] == ["--"] else words.words  # argparse takes it away, or does not
-    return run.run([run.Card(**card) for card in words.cards], command)
+    return run.run([Card(**card) for card in words.cards], command)
 
 
 def _tap(words: Namespace) -> int:
@@ -83,6 +84,19 @@ def _tap(words: Namespace) -> int:
             return tap.show(as_json=words.json)
 
 
+def _attach(words: Namespace) -> int:
+    from qbhelper.ctl import attach
+    from qbhelper.ctl.card import Card
+
+    return attach.attach(words.qmp, Card(words.bridge, words.queues, words.vhost, words.mac), words.model, words.id)
+
+
+def _detach(words: Namespace) -> int:
+    from qbhelper.ctl import attach
+
+    return attach.detach(words.qmp, words.id)
+
+
 COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "check": _check,
     "doctor": _doctor,
@@ -95,5 +109,7 @@ COMMANDS: dict[str, Callable[[Namespace], int]] = {
     "reconcile": _reconcile,
     "run": _run,
     "tap": _tap,
+    "attach": _attach,
+    "detach": _detach,
 }
 """By their names; the parser has the same."""

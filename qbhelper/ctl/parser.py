@@ -5,32 +5,21 @@ A command is a module of this package; commands.py knows which.
 """
 
 import argparse
-from typing import NoReturn
 
-from qbhelper.ctl.output import EXIT_UNANSWERED, complain
-from qbhelper.errors import printable
-from qbhelper.policy.settings import QUEUES_MAX
+from qbhelper.ctl import deeds
+from qbhelper.ctl.words import Commands, Parser, add, add_json
 
 PROGRAM = "qbhelperctl"
-_EXIT_STATUS = "exit status: 0 {yes}, 1 {no}, 2 it could not be answered, or the words were wrong"
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the words in one line, as every message of ours is."""
-
-    def error(self, message: str) -> NoReturn:
-        complain(f"{printable(message)}; `{self.prog} --help' tells which words there are")
-        raise SystemExit(EXIT_UNANSWERED)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; the name of the command is in `command`."""
-    top = _Parser(
+    top = Parser(
         prog=PROGRAM,
         description="Who may have ports on which bridges, by the policy of qbhelper or the access list of QEMU.",
         allow_abbrev=False,
     )
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     _add_check(commands)
     _add_doctor(commands)
     _add_explain(commands)
@@ -38,18 +27,12 @@ def parser() -> argparse.ArgumentParser:
     _add_log(commands)
     _add_show(commands)
     _add_status(commands)
-    _add_revoke(commands)
-    _add_reconcile(commands)
-    _add_run(commands)
-    _add_tap(commands)
+    deeds.add_all(commands)
     return top
 
 
-Commands = argparse._SubParsersAction
-
-
-def _add_check(commands: "Commands[_Parser]") -> None:
-    check = _add(
+def _add_check(commands: "Commands[Parser]") -> None:
+    check = add(
         commands,
         "check",
         "say what is wrong with the policy or the access list",
@@ -65,11 +48,11 @@ def _add_check(commands: "Commands[_Parser]") -> None:
         help="look at this file alone: *.toml is a policy, *.conf an access list, and of any other name, or - for "
         "standard input, what its first line says",
     )
-    _add_json(check)
+    add_json(check)
 
 
-def _add_doctor(commands: "Commands[_Parser]") -> None:
-    doctor = _add(
+def _add_doctor(commands: "Commands[Parser]") -> None:
+    doctor = add(
         commands,
         "doctor",
         "look for what keeps a guest off the network, and say what mends it",
@@ -86,11 +69,11 @@ def _add_doctor(commands: "Commands[_Parser]") -> None:
     doctor.add_argument(
         "--user", metavar="USER", help="a name or a uid; only root may ask about others (default: who calls)"
     )
-    _add_json(doctor)
+    add_json(doctor)
 
 
-def _add_explain(commands: "Commands[_Parser]") -> None:
-    explain = _add(
+def _add_explain(commands: "Commands[Parser]") -> None:
+    explain = add(
         commands,
         "explain",
         "say who may have a port on a bridge, and which line decides",
@@ -103,11 +86,11 @@ def _add_explain(commands: "Commands[_Parser]") -> None:
         "--user", metavar="USER", help="a name or a uid; only root may ask about others (default: who calls)"
     )
     explain.add_argument("--mac", metavar="MAC", help="say also whether a guest with this MAC address could be heard")
-    _add_json(explain)
+    add_json(explain)
 
 
-def _add_import(commands: "Commands[_Parser]") -> None:
-    import_ = _add(
+def _add_import(commands: "Commands[Parser]") -> None:
+    import_ = add(
         commands,
         "import",
         "print a policy that means what an access list means",
@@ -126,8 +109,8 @@ def _add_import(commands: "Commands[_Parser]") -> None:
     )
 
 
-def _add_log(commands: "Commands[_Parser]") -> None:
-    log = _add(
+def _add_log(commands: "Commands[Parser]") -> None:
+    log = add(
         commands,
         "log",
         "show who was granted or refused ports, and why",
@@ -145,8 +128,8 @@ def _add_log(commands: "Commands[_Parser]") -> None:
     log.add_argument("--json", action="store_true", help="print each as JSON on a line (docs/qbhelperctl.md)")
 
 
-def _add_show(commands: "Commands[_Parser]") -> None:
-    show = _add(
+def _add_show(commands: "Commands[Parser]") -> None:
+    show = add(
         commands,
         "show",
         "show the rules as a table",
@@ -154,11 +137,11 @@ def _add_show(commands: "Commands[_Parser]") -> None:
         yes="they were shown",
         no="something is wrong with them, and nothing is allowed",
     )
-    _add_json(show)
+    add_json(show)
 
 
-def _add_status(commands: "Commands[_Parser]") -> None:
-    status = _add(
+def _add_status(commands: "Commands[Parser]") -> None:
+    status = add(
         commands,
         "status",
         "show the bridges, their ports, and whose they are",
@@ -173,124 +156,4 @@ def _add_status(commands: "Commands[_Parser]") -> None:
         help="keep showing it, with the traffic of now, until Ctrl-C; where there is no terminal: print it again "
         "whenever something changes, and with --json each time on one line",
     )
-    _add_json(status)
-
-
-def _add_revoke(commands: "Commands[_Parser]") -> None:
-    revoke = _add(
-        commands,
-        "revoke",
-        "end leases, so that their ports are dead",
-        "Ends a lease, those of a user, or those on a bridge: the port is set down and taken off its bridge, and the "
-        "program that has it open goes on without a network. Users can end their own leases, root those of all.",
-        yes="there were some, and they are ended",
-        no="there were none, or not all could be ended",
-    )
-    revoke.add_argument("lease", metavar="LEASE", nargs="?", help="the 16 digits that `status --json` shows")
-    revoke.add_argument("--user", metavar="USER", help="all leases of a user, by name or uid")
-    revoke.add_argument("--bridge", metavar="BRIDGE", help="all leases on a bridge; with --user, those of that user")
-    revoke.add_argument(
-        "--detach",
-        action="store_true",
-        help="take the port off its bridge, but keep the lease: root can put it back with ip(8)",
-    )
-
-
-def _add_reconcile(commands: "Commands[_Parser]") -> None:
-    reconcile = _add(
-        commands,
-        "reconcile",
-        "show which leases the policy of today would not grant",
-        "Shows the leases that would not be granted as they are by the policy as it is now: because it has changed, or "
-        "a rule has expired. Run it as root.",
-        yes="there are none, or --apply has ended them",
-        no="there are some, or not all could be ended",
-    )
-    reconcile.add_argument("--apply", action="store_true", help="end them, as revoke does")
-    _add_json(reconcile)
-
-
-class OfCard(argparse.Action):
-    """--bridge begins a network card; what follows is about that one."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, found: argparse.Namespace, value: object, option: str | None = None
-    ) -> None:
-        """Note the value of an option in the dictionary of its card."""
-        if self.dest == "bridge":
-            found.cards = [*(found.cards or ()), {"bridge": value}]
-        elif not found.cards:
-            parser.error(f"{option} stands before --bridge: say first which bridge it is about")
-        elif self.dest in found.cards[-1]:
-            parser.error(f"{option} stands twice for bridge {found.cards[-1]['bridge']}")
-        else:
-            found.cards[-1][self.dest] = True if self.nargs == 0 else value
-
-
-def _add_run(commands: "Commands[_Parser]") -> None:
-    run = _add(
-        commands,
-        "run",
-        "get ports, and run a command with their fds",
-        "Gets a port on each bridge, writes what is to be known of them into the words of a command, and becomes that "
-        "command: `{fds}`, the fds of the queues, with colons between; `{fdlist}`, with commas; `{fd}`, where it is "
-        "one; `{vhostfds}`; `{ifname}`, the interface; `{mac}`, a MAC address for the guest. `{fds.2}` and the like "
-        "are of the second --bridge. No port is left if the command can't be run.",
-        yes="is the command's",
-        no="a port was refused, 126 or 127 the command can't be run",
-    )
-    run.set_defaults(cards=None)
-    run.add_argument(
-        "--bridge", metavar="BRIDGE", required=True, action=OfCard, help="a bridge to get a port on; once or more"
-    )
-    run.add_argument(
-        "--queues", metavar="NUMBER", type=_count, action=OfCard, help="how many queues the port has (default: 1)"
-    )
-    run.add_argument("--vhost", nargs=0, action=OfCard, help="get fds of /dev/vhost-net as well, one for each queue")
-    run.add_argument("--mac", metavar="MAC", action=OfCard, help="the guest's MAC address (default: one it may have)")
-    run.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="the command and its words, behind --")
-
-
-def _add_tap(commands: "Commands[_Parser]") -> None:
-    tap = _add(
-        commands,
-        "tap",
-        "TAPs that stay, for programs that open one by its name",
-        "Makes a TAP of the caller's on a bridge and prints its name; it stays when no program has it open. `delete` "
-        "removes one of the caller's own, root's any; `list` shows those of all users.",
-        yes="it was done",
-        no="it was refused, or there is no such TAP",
-    )
-    tap.add_argument("action", choices=("create", "delete", "list"), help="what to do")
-    tap.add_argument("name", metavar="TAP", nargs="?", help="for delete: its name")
-    tap.add_argument("--bridge", metavar="BRIDGE", help="for create: the bridge to put it on")
-    tap.add_argument("--queues", metavar="NUMBER", type=_count, default=1, help="for create: how many it may have (1)")
-    _add_json(tap)
-
-
-def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and 1 <= int(word[:4]) <= QUEUES_MAX):
-        raise argparse.ArgumentTypeError(f"`{printable(word)}' is no number from 1 to {QUEUES_MAX}")
-    return int(word)
-
-
-def _add(
-    commands: "Commands[_Parser]",
-    word: str,
-    help: str,  # noqa: A002  as argparse has it
-    description: str,
-    *,
-    yes: str,
-    no: str,
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        word,
-        help=help,
-        description=description,
-        epilog=_EXIT_STATUS.format(yes=yes, no=no),
-        allow_abbrev=False,
-    )
-
-
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print the answer as JSON (docs/qbhelperctl.md)")
+    add_json(status)

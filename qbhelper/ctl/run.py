@@ -8,67 +8,47 @@ import os
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from qbhelper.ctl import client
+from qbhelper.ctl.card import Card
 from qbhelper.ctl.client import Granted
 from qbhelper.ctl.output import complain
 from qbhelper.errors import UsageError, printable, reason
-from qbhelper.policy import values
-from qbhelper.policy.values import WrongValue
-from qbhelper.request import Request, is_bridge_name
-from qbhelper.wire import Code
 
 EXIT_NOT_FOUND, EXIT_NOT_EXECUTABLE = 127, 126
 """As env(1) and the shell have it."""
-QEMUS_MACS = "52:54:00"
-"""The first half of the MAC addresses that QEMU gives out."""
 
 _PLACE = re.compile(r"\{(fd|fds|fdlist|vhostfds|ifname|mac)(?:\.([0-9]{1,3}))?\}")
 """`{fds}` is of the first card, `{fds.2}` of the second.  Other braces are the command's own: it may speak JSON."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """A network card that is to have a port.  mac: as it was written, None for any."""
-
-    bridge: str
-    queues: int = 1
-    vhost: bool = False
-    mac: str | None = None
-
-
 def run(cards: Sequence[Card], command: Sequence[str]) -> int:
     """Become the command; returns only if that fails, and then no port is left.  Raises QbError."""
-    macs = _check(cards, command)
+    _check(cards, command)
     ports: list[Granted] = []
+    macs: list[str] = []
     try:
-        for card, mac in zip(cards, macs, strict=True):
-            request = Request(os.fsencode(card.bridge), True, card.queues, vhost=card.vhost)
-            ports.append(client.ask_for_port(request))
-            _check_mac(card, mac, ports[-1])
-        chosen = [mac or next(iter(port.macs), _any_mac()) for mac, port in zip(macs, ports, strict=True)]
-        return _become([_filled(word, ports, chosen) for word in command], ports)
+        for card in cards:
+            port, mac = card.ask_for_port()
+            ports.append(port)
+            macs.append(mac)
+        return _become([_filled(word, ports, macs) for word in command], ports)
     finally:
         for port in ports:
             port.close()
 
 
-def _check(cards: Sequence[Card], command: Sequence[str]) -> list[str | None]:
-    """Return the MAC address of each card, as they are written best.  Raises UsageError before anything is made."""
+def _check(cards: Sequence[Card], command: Sequence[str]) -> None:
+    """Raise UsageError, before anything is made."""
     if not command:
         raise UsageError("there is no COMMAND to run", "write it behind --")
     asked = {(match[1], int(match[2] or 1)) for word in command for match in _PLACE.finditer(word)}
     for word, number in sorted(asked):
         if not 1 <= number <= len(cards):
             raise UsageError(f"{{{word}.{number}}}: there are {len(cards)} cards", "one for each --bridge, from 1 on")
-    macs = []
     for number, card in enumerate(cards, 1):
-        if not is_bridge_name(os.fsencode(card.bridge)):
-            raise UsageError(f"`{printable(card.bridge)}' can't be the name of a bridge")
+        card.check_bridge()
         _check_places(number, card, {word for word, of_card in asked if of_card == number})
-        macs.append(_mac_of(card))
-    return macs
+        card.checked_mac()
 
 
 def _check_places(number: int, card: Card, words: set[str]) -> None:
@@ -86,28 +66,6 @@ def _check_places(number: int, card: Card, words: set[str]) -> None:
         )
     if card.mac is not None and "mac" not in words:
         raise UsageError(f"--mac is of no use: no word of the command has {{mac{dot}}}")
-
-
-def _mac_of(card: Card) -> str | None:
-    if card.mac is None:
-        return None
-    try:
-        return values.macs(card.mac)[0].hex(":")
-    except WrongValue as error:
-        raise UsageError(*error.faults[0]) from None
-
-
-def _check_mac(card: Card, mac: str | None, port: Granted) -> None:
-    if mac is not None and port.macs and mac not in port.macs:
-        raise client.Refusal(
-            Code.NOT_ALLOWED,
-            f"a guest with MAC address {mac} would not be heard on {printable(card.bridge)}; "
-            f"the rule lets through {', '.join(port.macs)}",
-        )
-
-
-def _any_mac() -> str:
-    return f"{QEMUS_MACS}:{os.urandom(3).hex(':')}"
 
 
 def _filled(word: str, ports: Sequence[Granted], macs: Sequence[str]) -> str:

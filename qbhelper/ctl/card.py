@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A network card that a virtual machine is to have: what is said of it, and the port and MAC address that it gets."""
+
+import os
+from dataclasses import dataclass
+
+from qbhelper.ctl import client
+from qbhelper.ctl.client import Granted
+from qbhelper.errors import UsageError, printable
+from qbhelper.policy import values
+from qbhelper.policy.values import WrongValue
+from qbhelper.request import Request, is_bridge_name
+from qbhelper.wire import Code
+
+QEMUS_MACS = "52:54:00"
+"""The first half of the MAC addresses that QEMU gives out."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A network card that is to have a port.  mac: as it was written, None for any."""
+
+    bridge: str
+    queues: int = 1
+    vhost: bool = False
+    mac: str | None = None
+
+    def check_bridge(self) -> None:
+        """Raise UsageError if no bridge can have that name."""
+        if not is_bridge_name(os.fsencode(self.bridge)):
+            raise UsageError(f"`{printable(self.bridge)}' can't be the name of a bridge")
+
+    def checked_mac(self) -> str | None:
+        """Return the MAC address as it is written best.  Raises UsageError if it is none, or not for a guest."""
+        if self.mac is None:
+            return None
+        try:
+            return values.macs(self.mac)[0].hex(":")
+        except WrongValue as error:
+            raise UsageError(*error.faults[0]) from None
+
+    def ask_for_port(self) -> tuple[Granted, str]:
+        """Return a port for it, and the guest's MAC address: as it was said, or one that the rule lets through.
+
+        Raises UsageError, Refusal and NoBrokerError.
+        """
+        mac = self.checked_mac()
+        port = client.ask_for_port(Request(os.fsencode(self.bridge), True, self.queues, vhost=self.vhost))
+        if mac is not None and port.macs and mac not in port.macs:
+            port.close()
+            raise client.Refusal(
+                Code.NOT_ALLOWED,
+                f"a guest with MAC address {mac} would not be heard on {printable(self.bridge)}; "
+                f"the rule lets through {', '.join(port.macs)}",
+            )
+        return port, mac or next(iter(port.macs), _any_mac())
+
+
+def _any_mac() -> str:
+    return f"{QEMUS_MACS}:{os.urandom(3).hex(':')}"
