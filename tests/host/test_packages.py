@@ -14,13 +14,15 @@ import pytest
 
 from tests.host import service
 from tests.packages import debs
-from tests.support import rootless, wire, world
-from tests.support.caller import PLAIN_UID
+from tests.support import starters, wire, world
 from tests.support.crowd import crowd
-from tests.support.guest import Guest, Nic, image_in_world
+from tests.support.guest import Guest, Nic
+from tests.support.starters import Refused, User
 
 pytestmark = pytest.mark.inside("debian13", "debian12", prepare=debs.bring)
 
+USER = User("alice")
+UID = 4001
 HOST = "10.0.0.254"
 ALICE = Nic("52:54:00:00:00:01", "10.0.0.1/24")
 BOB = Nic("52:54:00:00:00:02", "10.0.0.2/24")
@@ -50,7 +52,8 @@ class Lan:
 
 @pytest.fixture(scope="module", autouse=True)
 def br0() -> Iterator[str]:
-    """The packages are installed, and there is a bridge that everybody may use."""
+    """The packages are installed, there is a bridge that everybody may use, and a user with an account."""
+    world.run("useradd", "--uid", str(UID), "--create-home", USER.name)
     service.install_packages("qbhelper", "qbhelper-libvirt")
     world.write_access_list("allow br0\n")
     with world.bridge("br0") as name:
@@ -65,8 +68,8 @@ def lan(br0: str) -> Iterator[Lan]:
     words = {nic: [*SANDBOX, *nic.bridge_words(service.PACKAGED_HELPER)] for nic in (ALICE, BOB)}
     with (
         wire.plugged_into(br0) as pc,
-        Guest("alice", [ALICE], words[ALICE]) as alice,
-        Guest("bob", [BOB], words[BOB]) as bob,
+        Guest("alice", [ALICE], words[ALICE], uid=UID) as alice,
+        Guest("bob", [BOB], words[BOB], uid=UID) as bob,
     ):
         alice.wait_until_ready()
         bob.wait_until_ready()
@@ -90,7 +93,7 @@ def test_guests_host_and_a_pc_on_the_wire_are_one_lan(lan: Lan) -> None:
 def test_qemu_gained_no_privilege_and_none_was_there_to_gain(lan: Lan) -> None:
     """It is the user's own, in its sandbox, and no file of the package lends a privilege."""
     for guest in (lan.alice, lan.bob):
-        assert set(guest.status("Uid")) == set(guest.status("Gid")) == {str(PLAIN_UID)}
+        assert set(guest.status("Uid")) == set(guest.status("Gid")) == {str(UID)}
         assert {int(guest.status(kind)[0], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
         assert (guest.status("NoNewPrivs"), guest.status("Seccomp")) == (["1"], ["2"])
     files = world.run("dpkg", "--listfiles", "qbhelper", "qbhelper-libvirt").split()
@@ -105,41 +108,87 @@ def test_qemu_gained_no_privilege_and_none_was_there_to_gain(lan: Lan) -> None:
 
 def test_a_bare_nic_is_served_by_the_package_for_qemu(lan: Lan) -> None:
     """QEMU's own helper, which has no privilege in Debian, is refused a TAP; ours in its place gives a port."""
-    with Guest("carol", [CAROL], BARE) as carol:
+    with Guest("carol", [CAROL], BARE, uid=UID) as carol:
         assert "failed to create tun device: Operation not permitted" in carol.wait_until_refused()
     service.install_packages("qbhelper-qemu")
-    with Guest("carol", [CAROL], [*SANDBOX, *BARE]) as carol:
+    with Guest("carol", [CAROL], [*SANDBOX, *BARE], uid=UID) as carol:
         carol.wait_until_ready()
         assert carol.taps() <= world.ports("br0")
         carol.check(f"ping -c 1 -W 10 {ALICE.ip}")
     lan.check()
 
 
-# --- QEMU in a container --------------------------------------------------------------------------
+# --- QEMU that somebody else starts ---------------------------------------------------------------
 
 
-def in_container() -> list[str]:
-    """Return what runs a command in a container with a network of its own, and without any capability."""
-    return [*rootless.words(image_in_world().kernel.parent, options=["--net"]), *rootless.NO_CAPABILITIES]
+@pytest.mark.usefixtures("lan")
+def test_a_guest_of_libvirts_session_is_on_the_lan() -> None:
+    """With nothing configured in libvirt, whose sandbox for QEMU is stricter: QEMU could start no helper there."""
+    with starters.libvirt(USER, "carol", CAROL, "br0") as carol:
+        carol.wait_until_ready()
+        assert (carol.status("Uid").split()[0], carol.status("CapEff"), carol.status("Seccomp")) == (
+            str(UID),
+            "0" * 16,
+            "2",
+        )
+        tap = starters.virsh(USER, "domiflist", "carol").stdout.split()[0]
+        assert tap in world.ports("br0")
+        assert f"uid={UID} " in Path("/sys/class/net", tap, "ifalias").read_text()
+        carol.check(f"ping -c 1 -W 10 {ALICE.ip}")
+        carol.check(f"ping -c 1 -W 10 {wire.ADDRESS}")
+
+
+@pytest.mark.usefixtures("lan")
+def test_whom_libvirt_can_give_no_guest_reads_why() -> None:
+    """What virsh shows is our message, and the helper that it asked: from 11 on the one that it finds in its PATH."""
+    before = world.interfaces()
+    with pytest.raises(Refused) as refusal, starters.libvirt(USER, "carol", CAROL, "br7"):
+        pass
+    assert (
+        f"no line of /etc/qbhelper/policy.toml allows `br7'; ask the administrator of this host (your uid is {UID})"
+        in str(refusal.value)
+    )
+    version = int(world.run("virsh", "--version").split(".")[0])
+    helper = "/usr/bin/qemu-bridge-helper" if version >= 11 else str(QEMUS)
+    assert f"error: {helper} --use-vnet --br=br7" in str(refusal.value)
+    assert world.interfaces() == before
+
+
+@pytest.mark.usefixtures("lan")
+def test_a_container_in_the_network_of_the_host_gets_a_port() -> None:
+    """Podman's, with the socket and neither the TUN device nor a capability, and with no rule for it."""
+    before = world.interfaces()
+    words = [*SANDBOX, *CAROL.bridge_words(service.PACKAGED_HELPER)]
+    with starters.podman(USER, CAROL, words, network="host") as carol:
+        carol.wait_until_ready()
+        check_container(carol)
+        [tap] = world.interfaces() - before
+        assert f"uid={UID} " in Path("/sys/class/net", tap, "ifalias").read_text()
+        carol.check(f"ping -c 1 -W 10 {ALICE.ip}")
+
+
+def check_container(guest: starters.Started) -> None:
+    """See that QEMU runs where nothing could be had without the broker."""
+    assert guest.status("Uid").split()[0] == str(UID)
+    assert {int(guest.status(kind), 16) for kind in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert not Path("/proc", str(guest.pid), "root/dev/net/tun").exists()
 
 
 def test_a_container_with_a_network_of_its_own_gets_a_port_by_a_rule_alone(lan: Lan) -> None:
     """It has the broker's socket, and neither the TUN device nor the bridge.  Without the rule it is told why not."""
     words = [*SANDBOX, *CAROL.bridge_words(service.PACKAGED_HELPER)]
-    with Guest("carol", [CAROL], words, wrapper=in_container()) as carol:
-        assert "another network namespace" in carol.wait_until_refused()
-    world.write_access_list(
-        f'[[allow]]\nusers = [{PLAIN_UID}]\nbridge = "br0"\nother_network_namespaces = true\n[end]\n',
-        RULE_FOR_CONTAINERS,
-    )
+    before = world.interfaces()
+    with starters.podman(USER, CAROL, words) as carol, pytest.raises(Refused, match="another network namespace"):
+        carol.wait_until_ready()
+    assert world.interfaces() == before
+    rule = f'[[allow]]\nusers = [{UID}]\nbridge = "br0"\nother_network_namespaces = true\n[end]\n'
+    world.write_access_list(rule, RULE_FOR_CONTAINERS)
     try:
-        with Guest("carol", [CAROL], words, wrapper=in_container()) as carol:
+        with starters.podman(USER, CAROL, words) as carol:
             carol.wait_until_ready()
-            root = Path("/proc", str(carol.pid), "root")
-            assert not (root / "dev/net/tun").exists()
-            assert (root / "proc/1/net/dev").read_text().count(":") == 1, "there is its own loopback alone"
-            assert {int(carol.status(kind)[0], 16) for kind in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
-            assert len(carol.taps() & world.ports("br0")) == 1
+            check_container(carol)
+            assert Path("/proc", str(carol.pid), "net/dev").read_text().count(":") == 1, "its loopback alone"
+            assert len(world.interfaces() - before) == 1
             carol.check(f"ping -c 1 -W 10 {ALICE.ip}")
             lan.pc.run("ping", "-c", "1", "-W", "10", CAROL.ip)
     finally:
