@@ -6,7 +6,9 @@ is logged as the caller, too, when it is answered already.
 QEMU stands still while this runs, so what it imports is counted (tests/unit/test_budget.py).
 """
 
+import fcntl
 import os
+import stat
 import time
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK
 from _socket import socket as Socket  # noqa: N812  the same class without the 8 ms that socket.py takes
@@ -23,6 +25,8 @@ MESSAGE_MAX = 2000
 SECONDS_TO_TRY = 5.0
 """Half of what the native part lets us live."""
 SECONDS_BETWEEN = 0.01
+SECONDS_TO_READ = 0.1
+"""What a reader of our message may take: see await_reader() in native/qbhelper.c."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +89,26 @@ def _refuse(message: str, request: "Request | None", code: str, rule: str = "") 
             bridge = request.bridge if request else None
             _log(record.refused(os.getuid(), os.getppid(), bridge, code, rule[:MESSAGE_MAX], text))
         finally:
-            os._exit(EXIT_REFUSED)
+            try:
+                _await_reader()
+            finally:
+                os._exit(EXIT_REFUSED)
+
+
+def _await_reader() -> None:
+    """Keep the socket open until the message has been read from a pipe: libvirt does not look for it afterwards.
+
+    OSError: it can't be told whether it has been read.
+    """
+    if not stat.S_ISFIFO(os.fstat(2).st_mode):
+        return
+    from termios import FIONREAD  # here, because few refusals are read from a pipe
+
+    end = time.monotonic() + SECONDS_TO_READ
+    unread = True
+    while unread and time.monotonic() < end:
+        time.sleep(SECONDS_TO_READ / 100)
+        unread = any(fcntl.ioctl(2, FIONREAD, bytes(4)))
 
 
 def _log(what: "record.Record") -> None:

@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 ONLY_HERE: dict[str, set[str]] = {
     "prctl": {"privilege"},
-    "fcntl": {"kernel"},
+    # standalone: it asks whether its message has been read.
+    "fcntl": {"kernel", "standalone"},
     "grp": {"accounts", "ctl"},
     "pwd": {"accounts", "broker", "ctl"},
     "socket": {"kernel", "fdpass", "standalone", "broker", "ctl"},

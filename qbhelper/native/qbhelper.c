@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,6 +27,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/auxv.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "qbhelper.h"
@@ -41,6 +43,7 @@
 
 #define SOCKET_WANTED "QEMU and libvirt pass one"
 #define HAND_OVER_FD 3	/* where the Python core finds QEMU's socket */
+#define NANOSECONDS_TO_READ 100000000	/* what we said */
 #define SECONDS_TO_LIVE 10	/* QEMU stands still, without a limit of its own, while we run */
 
 static const char USAGE[] = "Usage: qbhelper [--use-vnet] --br=bridge --fd=unixfd";
@@ -56,6 +59,23 @@ static const __u64 SETPCAP = 1ULL << CAP_SETPCAP;
 
 /* Then any byte of a message would pass for a hand-over. */
 static bool stderr_is_the_socket;
+
+/* libvirt has a thread read our message from a pipe, and looks at what that has got when our socket is closed: whoever
+ * reads is given a tenth of a second before our end closes it. */
+static void await_reader(void)
+{
+	const struct timespec pause = { .tv_nsec = NANOSECONDS_TO_READ / 100 };
+	struct stat file;
+	int unread = 1;
+
+	if (fstat(STDERR_FILENO, &file) != 0 || !S_ISFIFO(file.st_mode))
+		return;
+	for (int i = 0; i < 100 && unread > 0; i++) {
+		nanosleep(&pause, NULL);
+		if (ioctl(STDERR_FILENO, FIONREAD, &unread) != 0)
+			return;
+	}
+}
 
 void refuse(const char *format, ...)
 {
@@ -77,6 +97,7 @@ void refuse(const char *format, ...)
 	/* Nobody is left to tell if this fails; the exit status still says it. */
 	ssize_t ignored = write(STDERR_FILENO, line, end + 1);
 	(void)ignored;
+	await_reader();
 	_exit(EXIT_FAILURE);
 }
 

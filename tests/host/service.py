@@ -4,11 +4,13 @@
 import subprocess
 from pathlib import Path
 
+from tests.packages.debs import BROUGHT
 from tests.support import caller, install, world
 from tests.support.caller import Outcome
 
 PREFIX = Path("/usr/local")
 HELPER = PREFIX / "bin/qbhelper"
+PACKAGED_HELPER = Path("/usr/bin/qbhelper")
 ACCOUNT = "qbhelper"
 SERVICE = "qbhelper.service"
 SOCKET = "qbhelper.socket"
@@ -20,6 +22,16 @@ def install_from_source() -> None:
     world.run("systemd-sysusers")
     world.run("systemctl", "daemon-reload")
     world.run("systemctl", "enable", "--now", SOCKET)
+
+
+def apt(*words: str) -> list[str]:
+    """Return a command of apt's that asks nothing."""
+    return ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet", *words]
+
+
+def install_packages(*names: str) -> None:
+    """Install these of our packages with apt, from files, as the README says; `debs.bring` has brought them."""
+    world.run(*apt("install", *(str(BROUGHT / f"{name}.deb") for name in names)))
 
 
 def show(field: str) -> str:

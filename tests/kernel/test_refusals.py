@@ -2,7 +2,10 @@
 """Every failure of contract 1.2 that can be had without tampering: its words, and nothing left."""
 
 import os
+import socket
 import stat
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,3 +203,30 @@ def test_a_tap_is_no_bridge(way: Way, br0: str) -> None:
             assert (outcome.status, outcome.data, outcome.fds) == (1, b"", [])
             assert outcome.stderr.startswith(f"failed to add interface `tap1' to bridge `{tap}': ")
         assert world.ports(br0) == {tap}
+
+
+@pytest.mark.parametrize("words", ["--br=br0", "--br=br0 --nonsense"], ids=["by the core", "by the native part"])
+def test_the_socket_is_open_while_the_message_is_unread(way: Way, words: str) -> None:
+    """For so long that a thread of libvirt's can read it: what it has when the socket is closed is what a user sees.
+
+    Nobody reads it here, so it is the full time; which is a bound, too.
+    """
+    world.write_access_list("")
+    started = time.monotonic()
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen(
+                [way.helper, *words.split(), f"--fd={theirs.fileno()}"],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                user=way.uid,
+                extra_groups=[],
+            )
+        ours.settimeout(30)
+        assert ours.recv(1) == b""
+        assert time.monotonic() - started >= 0.1
+    _, said = process.communicate(timeout=30)
+    assert said.endswith(b"\n")
+    assert process.returncode == 1

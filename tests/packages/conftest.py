@@ -29,10 +29,10 @@ def needs() -> Needs:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory, needs: Needs) -> Debs:
+def built(needs: Needs) -> Debs:
     """Our Debian packages."""
     needs("dh", "dh_python3", "dh_apparmor", "dpkg-buildpackage", "fakeroot")
-    return debs.build(tmp_path_factory.mktemp("debs"))
+    return debs.built()
 
 
 @pytest.fixture

@@ -3,11 +3,16 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from tests.packages.trees import TREE, contents, files, run
+from tests.support import world
+from tests.support.machine import Machine
 
 NAMES = ("qbhelper", "qbhelper-libvirt", "qbhelper-qemu")
+BROUGHT = Path("/opt/packages")
+"""Where a machine has them."""
 
 
 class Debs:
@@ -49,6 +54,25 @@ def build(directory: Path) -> Debs:
         env={**os.environ, "DEB_BUILD_OPTIONS": "nocheck", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
     )
     return Debs(directory)
+
+
+@cache
+def built() -> Debs:
+    """The packages, built once for all tests."""
+    directory = world.WORLD / "packages"
+    directory.mkdir()
+    return build(directory)
+
+
+def bring(machine: Machine) -> None:
+    """Give a machine the packages, and a newer one, for what runs inside: see BROUGHT."""
+    newer_one = built().directory / "newer" / "qbhelper.deb"
+    if not newer_one.exists():
+        newer_one.parent.mkdir(exist_ok=True)
+        newer(built()["qbhelper"], newer_one)
+    for name in NAMES:
+        machine.write(str(BROUGHT / f"{name}.deb"), built()[name].read_bytes())
+    machine.write(str(BROUGHT / "newer.deb"), newer_one.read_bytes())
 
 
 def another(package: Path, target: Path, change: Callable[[Path], None]) -> Path:

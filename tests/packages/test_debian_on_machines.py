@@ -26,6 +26,18 @@ print(json.dumps([done.returncode, done.stderr, len(fds), os.listdir("/sys/class
 """
 """Asks for a port as QEMU does, and tells how that ended."""
 
+BRIDGE_AT_BOOT = b"""\
+[Unit]
+Before=sockets.target
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=ip link add br0 type bridge
+[Install]
+WantedBy=sockets.target
+"""
+PERSISTENT = f'[[allow]]\nbridge = "br0"\nusers = [{PLAIN_UID}]\npersistent = true\n[end]\n'.encode()
+
 
 @pytest.fixture(params=["debian13", "debian12"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Container]:
@@ -39,10 +51,10 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Container]:
 
 
 def install(machine: Container, *packages: Path) -> None:
-    """Install, or upgrade, with dpkg."""
+    """Install, or upgrade, with apt, as the README says."""
     for package in packages:
         machine.write(f"/tmp/{package.name}", package.read_bytes())
-    machine.check("dpkg", "--install", *(f"/tmp/{package.name}" for package in packages))
+    machine.check("apt-get", "--yes", "install", *(f"/tmp/{package.name}" for package in packages))
 
 
 def call(machine: Container, helper: str = "/usr/bin/qbhelper") -> tuple[int, str, int, list[str]]:
@@ -83,6 +95,32 @@ def test_an_upgrade_replaces_the_broker_that_runs(machine: Container, built: Deb
     assert show(machine, "ActiveEnterTimestampMonotonic", "qbhelper.socket") == before
     assert show(machine, "MainPID") != old
     assert call(machine)[0] == 0
+
+
+def test_after_a_reboot_it_is_as_after_the_installation(machine: Container, built: Debs) -> None:
+    """The socket is open, the first caller starts the broker by the policy that was there, no TAP of before is."""
+    install(machine, built["qbhelper"])
+    machine.write("/etc/systemd/system/br0.service", BRIDGE_AT_BOOT)
+    machine.write("/etc/qbhelper/policy.d/persistent.toml", PERSISTENT)
+    machine.check("systemctl", "--quiet", "enable", "br0.service")
+    machine.check("mkdir", "--parents", "/var/log/journal")
+    machine.check("journalctl", "--flush")
+    stays = machine.check("qbhelperctl", "tap", "create", "--bridge=br0", uid=PLAIN_UID).strip()
+    status, said, fds, ports = call(machine)
+    assert (status, said, fds, len(ports)) == (0, "", 1, 2)
+    assert stays in ports
+
+    machine.reboot()
+    assert (state(machine, "qbhelper.socket"), state(machine, "qbhelper.service")) == ("active", "inactive")
+    assert machine.check("ls", "/run/qbhelper").split() == ["broker.sock"]
+    assert set(machine.check("ls", "/sys/class/net").split()) == {"br0", "lo"}
+    status, said, fds, ports = call(machine)
+    assert (status, said, fds, len(ports)) == (0, "", 1, 1)
+    assert json.loads(machine.check("qbhelperctl", "tap", "list", "--json", uid=PLAIN_UID)) == {"taps": []}
+    assert machine.check("systemctl", "--failed", "--plain", "--no-legend") == ""
+    before = machine.check("journalctl", "--boot=-1", "--unit=qbhelper.service", "--output=cat")
+    assert before.endswith("Stopped qbhelper.service - Broker of the QEMU bridge helper.\n"), before
+    assert "Failed" not in before
 
 
 def test_removed_nothing_of_it_runs(machine: Container, built: Debs) -> None:

@@ -134,8 +134,9 @@ def call(
         theirs.close()
         ours.settimeout(timeout)
         try:
-            data, fds = receive(ours)
+            # First, as a helper that refuses waits for whoever reads its message from a pipe.
             _, stderr = process.communicate(timeout=timeout)
+            data, fds = receive(ours)
         except BaseException:
             process.kill()
             process.communicate()

@@ -47,9 +47,9 @@ class Call:
     def finish(self) -> Outcome:
         """Wait for its end, and return what it did."""
         os.close(self._ended)
+        _, stderr = self._process.communicate(timeout=PATIENCE)
         with self._ours:
             data, fds = receive(self._ours)
-        _, stderr = self._process.communicate(timeout=PATIENCE)
         return Outcome(self._process.returncode, stderr.decode(errors="replace"), data, fds)
 
     def kill(self) -> None:

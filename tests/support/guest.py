@@ -130,7 +130,7 @@ class Guest:
         with console, qmp:
             own_words = [*_channel("console", console), "-serial", "chardev:console"]
             own_words += [*_channel("qmp", qmp), "-mon", "qmp,mode=control"]
-            own_words += _boot_words(nics)
+            own_words += boot_words(nics)
             if self._pid_file:
                 own_words += ["-daemonize", "-pidfile", str(self._pid_file)]
             command = [*wrapper, QEMU, *MACHINE.split(), *words, *own_words]
@@ -277,8 +277,13 @@ def _channel(name: str, end: socket.socket) -> list[str]:
     return ["-chardev", f"socket,id={name},fd={end.fileno()}"]
 
 
-def _boot_words(nics: Sequence[Nic]) -> list[str]:
+def kernel_line(nics: Sequence[Nic]) -> str:
+    """Return the words for a guest's kernel, by which it gives these their addresses."""
+    return " ".join([KERNEL_WORDS, *(f"guest.nic={nic.mac},{nic.address},{nic.mtu}" for nic in nics)])
+
+
+def boot_words(nics: Sequence[Nic], place: Path | None = None) -> list[str]:
+    """QEMU's words for what a guest boots; `place`: where it sees the directory of that, if not where we do."""
     image = image_in_world()
-    addresses = (f"guest.nic={nic.mac},{nic.address},{nic.mtu}" for nic in nics)
-    command_line = " ".join([KERNEL_WORDS, *addresses])
-    return ["-kernel", str(image.kernel), "-initrd", str(image.initramfs), "-append", command_line]
+    kernel, initramfs = ((place or path.parent) / path.name for path in (image.kernel, image.initramfs))
+    return ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", kernel_line(nics)]

@@ -6,8 +6,9 @@
 
 runs once in each of these machines (tests/support/machines.py has the names).  In tests/host, a
 module has a machine of its own, freshly booted, and what one of its tests changes is changed for the
-next.  The tests of all other directories share a machine, and have a private world in it, like
-the one that `./dev test` makes out here.
+next; `prepare=` names a function that is given the machine, out here, before its first test.  The tests of
+all other directories share a machine, and have a private world in it, like the one that `./dev test` makes
+out here.
 
 This plugin of pytest plays both parts: out here it boots the machines, hands them their tests and
 passes on the reports that come back; in there it sends the reports.
@@ -142,6 +143,7 @@ class Runner:
             if lodging != self._lodging:
                 self._lodging = lodging
                 self._machine = machines.boot(lodging.machine)
+                _prepare(self._machine, item)
                 tests = [one.nodeid for one in self._items if lodging_of(one) == lodging]
                 self._reports = self._run_tests(self._machine, tests, in_private_world=not lodging.module)
             while not any(report.when == "teardown" for report in self._came.get(item.nodeid, ())):
@@ -189,3 +191,12 @@ class Runner:
         if self._machine is not None:
             self._machine.end()
         self._machine, self._lodging, self._reports = None, None, iter(())
+
+
+def _prepare(machine: Machine, item: pytest.Item) -> None:
+    marker = item.get_closest_marker("inside")
+    if marker is not None and "prepare" in marker.kwargs:
+        try:
+            marker.kwargs["prepare"](machine)
+        except AssertionError as error:
+            raise machine.failure(f"it could not be prepared: {error}") from error

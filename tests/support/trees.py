@@ -41,6 +41,8 @@ PACKAGES = (
     *("gcc", "libc6-dev", "make", "python3", "python3-prctl", "python3-pyroute2"),
     # What tests call.
     *("iproute2", "iputils-ping", "nftables", "acl", "libcap2-bin", "strace", "qemu-system-x86"),
+    # Who asks qbhelper for ports beside QEMU itself.
+    *("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "podman", "crun", "uidmap"),
 )
 
 KERNEL = "linux-image-amd64"
@@ -62,6 +64,8 @@ FINISH = """
 ldconfig
 journalctl --quiet --update-catalog
 systemd-sysusers
+# What a boot need not start: users run these by themselves.
+find /etc/systemd/system -type l '(' -name '*virt*' -o -name '*podman*' -o -name 'netavark*' ')' -delete
 touch /etc/.updated /var/.updated
 # What is of this machine, or was for mmdebstrap alone.
 rm -f /etc/resolv.conf /etc/hostname /etc/apt/apt.conf.d/99mmdebstrap /etc/dpkg/dpkg.cfg.d/99mmdebstrap
