@@ -69,12 +69,23 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
             port = network.attach(taken.name, bridge, lease.alias())
         else:
             port = _make_on_terms(network.label(taken.name, lease.alias()), name, bridge, lease, decision, network)
-        _verify(port, bridge)
+        _verify(port, bridge, lease)
         vhost = _vhost_for(request)
     except BaseException:
-        taken.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
+        _undo(taken, network)
         raise
     return Port(taken, port.name, lease, decision, vhost)
+
+
+def _undo(taken: tap.Tap, network: Network) -> None:
+    """Remove a TAP, and with it its place on the bridge."""
+    try:
+        # One with several queues its owner, and whoever was quick before it had one, may have opened by its name by now:
+        # it would stay, a port beyond any quota.  One that has a single queue has no other holder.
+        if len(taken.fds) > 1:
+            network.delete_named(tap.name_now(taken.fds[0]))
+    finally:
+        taken.close()
 
 
 def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> tuple[Bridge, "Decision"]:
@@ -163,8 +174,13 @@ def _vhost_for(request: "Request") -> tuple[int, ...]:
     return vhost.open_each(request.queues)
 
 
-def _verify(port: "Link", bridge: Bridge) -> None:
+def _verify(port: "Link", bridge: Bridge, lease: Lease) -> None:
     """Refuse a port that is not what was asked of the kernel: its name, for one, may have changed hands meanwhile."""
+    if port.alias != lease.alias():
+        # A caller can stop their helper, and have the broker end the lease that its claim says already.
+        raise KernelError(
+            f"failed to make interface `{printable(port.name)}': its lease was ended meanwhile", "try again"
+        )
     if port.master != bridge.index:
         raise KernelError(
             f"failed to add interface `{printable(port.name)}' to bridge `{printable(bridge.name)}': "

@@ -183,12 +183,11 @@ class Network:
         """
         start = ifinfo(tap.index)
         try:
-            # Down first: up and on no bridge, it would be an interface of the host's own.
+            # Down first: up and on no bridge, it would be an interface of the host's own.  And last: a helper that is
+            # just about to bring it up may do so in between, and will see by what is done to it that it was too late.
+            down = ifinfo(tap.index, clear=IFF_UP)
             now = self._links.set_and_get(
-                start,
-                ifinfo(tap.index, clear=IFF_UP),
-                start + attribute(IFLA_MASTER, 0),
-                start + attribute(IFLA_IFALIAS, alias),
+                start, down, start + attribute(IFLA_MASTER, 0), start + attribute(IFLA_IFALIAS, alias), down
             )
         except OSError as error:
             raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: {reason(error)}") from error
@@ -202,6 +201,15 @@ class Network:
         except OSError as error:
             if error.errno != errno.ENODEV:
                 raise KernelError(f"failed to delete `{printable(tap.name)}': {reason(error)}") from error
+
+    def delete_named(self, name: bytes) -> None:
+        """Delete the interface of this name, which must not change hands meanwhile.  Raises KernelError."""
+        try:
+            link = self._links.find(name)
+        except OSError as error:
+            raise KernelError(f"failed to look up `{printable(name)}': {reason(error)}") from error
+        if link is not None:
+            self.delete(link)
 
     def _explain(self, start: bytes, tap: bytes, bridge: Bridge, mtu: int) -> None:
         """Raise the error of the step that was refused: the kernel does not say which, so ask for each."""

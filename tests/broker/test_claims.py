@@ -2,10 +2,14 @@
 """A helper that is stopped in the middle of its work does not keep the last ports of a rule for ever."""
 
 import time
+from pathlib import Path
 
 import pytest
 
+from qbhelper import wire
 from qbhelper.broker.claims import STALE_SECONDS
+from qbhelper.lease import parse_alias
+from qbhelper.wire import Code, Ending
 from tests.kernel import traced
 from tests.support import broker, install, world
 
@@ -48,3 +52,23 @@ def test_a_claim_whose_helper_was_stopped_is_removed() -> None:
             assert broker.await_links(lambda: broker.taps() == {ROOTS})
     finally:
         world.run("ip", "link", "del", ROOTS)
+
+
+def test_a_claim_that_was_revoked_becomes_no_port() -> None:
+    """Whoever stops their helper and ends the lease meanwhile gets nothing: it would be a port that says `revoked'."""
+    helper = install.ours(install.Privilege.SETUID)
+    with world.rule("max_ports = 2"), world.bridge("br0"), broker.by_hand():
+        with traced.stopped_at(helper, "sendto", "2") as run:  # after it has found the bridge: the claim has its lease
+            run.wait_until_stopped()
+            (claim,) = claims()
+            lease = parse_alias(Path("/sys/class/net", claim, "ifalias").read_bytes().rstrip(b"\n"))
+            assert lease is not None
+            with broker.connect(broker.NOBODY) as connection:
+                connection.send(wire.pack_question(Ending(lease.identity, detach=False)))
+                answer = broker.take_answer(connection)
+            assert answer is not None
+            assert answer.reply.code is Code.GRANTED
+            outcome = run.finish()
+            assert outcome.refused, outcome
+            assert "was ended" in outcome.stderr
+        assert broker.no_tap_is_left()

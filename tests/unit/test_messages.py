@@ -12,6 +12,7 @@ from qbhelper.errors import QbError
 from qbhelper.kernel.link import Bridge, Network
 from qbhelper.kernel.message import Link
 from qbhelper.kernel.tap import _how_to_open
+from qbhelper.lease import Lease
 from qbhelper.policy.access_list import AccessList, Rule
 from qbhelper.policy.decision import Place
 from qbhelper.request import Caller, Request
@@ -40,12 +41,15 @@ def decide(bridge: Bridge | None, *rules: Rule) -> None:
     grant._decide(Request(b"br0", False), ALICE, policy, OneBridge(bridge))
 
 
-def port(*, master: int, up: bool) -> Link:
+LEASE = Lease.begin(1000, 5, 1, None)
+
+
+def port(*, master: int, up: bool, alias: bytes = LEASE.alias()) -> Link:
     """A TAP as the kernel describes it."""
     return Link(
         index=8,
         name=b"tap0",
-        alias=b"",
+        alias=alias,
         master=master,
         kind=b"tun",
         mtu=1500,
@@ -82,12 +86,16 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         ),
     ),
     "elsewhere": (
-        lambda: grant._verify(port(master=99, up=True), BR0),
+        lambda: grant._verify(port(master=99, up=True), BR0, LEASE),
         "failed to add interface `tap0' to bridge `br0': the kernel has put it elsewhere; try again",
     ),
     "down": (
-        lambda: grant._verify(port(master=7, up=False), BR0),
+        lambda: grant._verify(port(master=7, up=False), BR0, LEASE),
         "failed to bring up interface `tap0': the kernel did not do it; the kernel's log (dmesg) may say more",
+    ),
+    "ended meanwhile": (
+        lambda: grant._verify(port(master=7, up=True, alias=LEASE.ended().alias()), BR0, LEASE),
+        "failed to make interface `tap0': its lease was ended meanwhile; try again",
     ),
     "unknown word": (
         lambda: dialect.parse(["--help"]),
