@@ -80,8 +80,8 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
 def _undo(taken: tap.Tap, network: Network) -> None:
     """Remove a TAP, and with it its place on the bridge."""
     try:
-        # One with several queues its owner, and whoever was quick before it had one, may have opened by its name by now:
-        # it would stay, a port beyond any quota.  One that has a single queue has no other holder.
+        # One with several queues its owner, or whoever was quick before it had one, may have opened by its name by now:
+        # it would stay, a port beyond any quota.  One with a single queue has no other holder.
         if len(taken.fds) > 1:
             network.delete_named(tap.name_now(taken.fds[0]))
     finally:
