@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import machines, world
 from tests.support.caller import PLAIN_UID
-from tests.support.container import CGROUPS, Container
+from tests.support.container import Container
 from tests.support.machine import MachineFailed
 
 pytestmark = pytest.mark.needs_root
@@ -101,9 +101,11 @@ def test_a_machine_can_be_rebooted(container: Container) -> None:
 def test_nothing_is_left_of_a_machine(container: Container) -> None:
     """No mount, no control group; tests/conftest.py looks for processes, interfaces and fds."""
     container.check("touch", "/etc/written")
+    group = container.cgroup
+    assert group.is_dir()
     container.end()
     assert "machines" not in Path("/proc/self/mounts").read_text()
-    assert not list(CGROUPS.glob("**/debian13-*"))
+    assert not group.exists()
     with Container("debian13") as another:
         assert another.run("test", "-e", "/etc/written").status == 1
     assert os.listdir(world.WORLD / "machines") == []

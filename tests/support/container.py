@@ -35,7 +35,7 @@ class Container(Machine):
         with ExitStack() as undo:
             self._console = undo.enter_context(tempfile.TemporaryFile())
             self._root = self._mounted(release, undo)
-            self._cgroup = _own_cgroup(release, undo)
+            self.cgroup = _own_cgroup(release, undo)
             with self._notified() as notifications:
                 self._process = self._start(notifications)
                 undo.callback(self._end_process)
@@ -73,7 +73,7 @@ class Container(Machine):
         ]
 
         def prepare() -> None:
-            (self._cgroup / "cgroup.procs").write_text("0")
+            (self.cgroup / "cgroup.procs").write_text("0")
             world.die_with_parent()
 
         variables = {
