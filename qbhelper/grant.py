@@ -72,9 +72,20 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
         _verify(port, bridge, lease)
         vhost = _vhost_for(request)
     except BaseException:
-        taken.close()  # the TAP has no other holder, so this removes it, and its place on the bridge
+        _undo(taken, network)
         raise
     return Port(taken, port.name, lease, decision, vhost)
+
+
+def _undo(taken: tap.Tap, network: Network) -> None:
+    """Remove a TAP, and with it its place on the bridge."""
+    try:
+        # One with several queues its owner, and whoever was quick before it had one, may have opened by its name by
+        # now: it would stay, a port beyond any quota.  One that has a single queue has no other holder.
+        if len(taken.fds) > 1:
+            network.delete_named(tap.name_now(taken.fds[0]))
+    finally:
+        taken.close()
 
 
 def _decide(request: "Request", caller: "Caller", policy: "Verdicts", network: Network) -> tuple[Bridge, "Decision"]:

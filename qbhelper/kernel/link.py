@@ -202,6 +202,15 @@ class Network:
             if error.errno != errno.ENODEV:
                 raise KernelError(f"failed to delete `{printable(tap.name)}': {reason(error)}") from error
 
+    def delete_named(self, name: bytes) -> None:
+        """Delete the interface of this name, which must not change hands meanwhile.  Raises KernelError."""
+        try:
+            link = self._links.find(name)
+        except OSError as error:
+            raise KernelError(f"failed to look up `{printable(name)}': {reason(error)}") from error
+        if link is not None:
+            self.delete(link)
+
     def _explain(self, start: bytes, tap: bytes, bridge: Bridge, mtu: int) -> None:
         """Raise the error of the step that was refused: the kernel does not say which, so ask for each."""
         try:

@@ -28,11 +28,12 @@ IFF_TUN_EXCL = 0x8000
 
 # _IOW() puts the direction bits elsewhere on these machines (their asm/ioctl.h).
 _SWAPPED = os.uname().machine.startswith(("alpha", "mips", "parisc", "ppc", "sparc"))
-_WRITE = 0x80000000 if _SWAPPED else 0x40000000
+_WRITE, _READ = (0x80000000, 0x40000000) if _SWAPPED else (0x40000000, 0x80000000)
 _INT = 4 << 16
 TUNSETIFF = _WRITE | _INT | ord("T") << 8 | 202
 TUNSETPERSIST = _WRITE | _INT | ord("T") << 8 | 203
 TUNSETOWNER = _WRITE | _INT | ord("T") << 8 | 204
+TUNGETIFF = _READ | _INT | ord("T") << 8 | 210
 
 _IFREQ = struct.Struct("16sH22x")
 """struct ifreq: a name, then here the flags, in a union as large as the largest of the ABIs has it."""
@@ -62,6 +63,12 @@ def keep(fd: int, name: bytes) -> None:
         ioctl(fd, TUNSETPERSIST, 1)
     except OSError as error:
         raise KernelError(f"failed to set `{printable(name)}' persistent: {reason(error)}") from error
+
+
+def name_now(fd: int) -> bytes:
+    """Return the name of the TAP that is open here; nobody but root gives it another.  Raises OSError."""
+    found: bytes = _IFREQ.unpack(ioctl(fd, TUNGETIFF, _IFREQ.pack(b"", 0)))[0]
+    return found.rstrip(b"\0")
 
 
 _last_numbers: dict[bytes, int] = {}

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a caller without any privilege gets through the broker: what the standalone way gives, and a lease."""
 
+import fcntl
 import os
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from qbhelper import sources
+from qbhelper.errors import KernelError
+from qbhelper.grant import grant
+from qbhelper.kernel import tap
+from qbhelper.kernel.link import Network
+from qbhelper.kernel.message import Link
 from qbhelper.lease import parse_alias
+from qbhelper.request import Caller, Request
 from tests.support import broker, caller, install, world
 from tests.support.broker import Broker
 from tests.support.caller import PLAIN_UID, Outcome
@@ -193,3 +202,35 @@ def test_a_bad_datagram_gets_no_answer(daemon: Broker) -> None:
         with broker.connect(PLAIN_UID) as connection:
             connection.send(bad)
             assert broker.take_answer(connection) is None
+
+
+def test_what_is_refused_is_gone_whoever_has_opened_it(br0: str) -> None:
+    """A TAP with several queues can be opened by its name while it is made; that does not keep one that is refused."""
+    opened: list[int] = []
+
+    class Meddled(Network):
+        """One where the caller opens each TAP that is being counted."""
+
+        def ports(self, needles: tuple[bytes, ...]) -> list[Link]:
+            (name,) = broker.taps()
+            with broker.acting_as(PLAIN_UID):
+                opened.append(os.open("/dev/net/tun", os.O_RDWR))
+                flags = tap.IFF_TAP | tap.IFF_NO_PI | tap.IFF_VNET_HDR | tap.IFF_MULTI_QUEUE
+                fcntl.ioctl(opened[-1], tap.TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+                fcntl.ioctl(opened[-1], tap.TUNSETPERSIST, 1)
+            raise KernelError("failed to count the ports")
+
+    rules = "max_ports = 1", "queues = 2", "persistent = true"
+    caller = Caller(PLAIN_UID, PLAIN_UID, ())
+    with world.rule(*rules), closing(Meddled()) as network:
+        policy = sources.load_policy(caller)
+        with pytest.raises(KernelError, match="to count"):
+            grant(Request(br0.encode(), True, 2, persistent=True), caller, policy, network)
+    try:
+        assert opened
+        assert not broker.taps()
+    finally:
+        for fd in opened:
+            os.close(fd)
+        for name in broker.taps():
+            world.run("ip", "link", "del", name)
