@@ -246,7 +246,11 @@ class Server:
             )
         try:
             if not send(connection.socket, reply, (*port.tap.fds, *port.vhost) if port else ()) and port:
-                reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")
+                # The kernel lets us have as many fds on their way as we may have open (ETOOMANYREFS): whoever takes
+                # none of theirs keeps others from a port, but must not keep them waiting for an answer.
+                what = "failed to hand over the port: the caller was gone, or others do not take theirs; try again"
+                reply = Reply(Code.INTERNAL, 0, b"", what)
+                send(connection.socket, reply)
             if not self._is_crowded:
                 os.sched_yield()  # the kernel likes to wake the caller on our CPU, and QEMU waits for it, not for us
         finally:
