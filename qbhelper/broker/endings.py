@@ -46,7 +46,7 @@ def end(ending: Ending, caller: Caller, network: Network) -> Ended:
         if has_too_many and bridge is not None:
             what = "quota: there are too many ports that are on no bridge already"
             raise QuotaExceeded(what, "end the programs that have them open; `qbhelperctl status' names them")
-        network.take_off(link, lease.alias())
+        network.take_off(link, lease.off_bridge().alias())
     else:
         network.take_off(link, lease.ended().alias())
         if has_too_many or is_left_over(link, lease.ended()):
