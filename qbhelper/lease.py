@@ -73,6 +73,13 @@ class Lease:
 
     def ended(self) -> "Lease":
         """Return this lease, revoked."""
+        return self._with(self.settings, revoked=True)
+
+    def off_bridge(self) -> "Lease":
+        """Return this lease of a port that was taken off its bridge, which then forgets the port's settings."""
+        return self._with(None, revoked=self.revoked)
+
+    def _with(self, settings: str | None, *, revoked: bool) -> "Lease":
         return Lease(
             self.identity,
             self.uid,
@@ -80,9 +87,9 @@ class Lease:
             self.since,
             self.queues,
             self.rule,
-            self.settings,
+            settings,
             persistent=self.persistent,
-            revoked=True,
+            revoked=revoked,
         )
 
 

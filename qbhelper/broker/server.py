@@ -41,6 +41,8 @@ CONNECTIONS_MAX = 2048
 SPARE_FDS = 32
 """For TAPs, and for what nobody thought of."""
 ACCEPTS_AT_ONCE = 64
+REST_AFTER_SEARCH = 4.0
+"""To find a lease is to look at all TAPs, and anybody may ask.  So many times as long as that took, only root may."""
 MACS_TOLD = 55
 """There is room for no more of them in a reply."""
 
@@ -75,6 +77,7 @@ class Server:
         self._policies = Policies(snapshot)
         self._is_crowded = False  # whether the connection that is heard was not the first to be accepted with others
         self._is_outdated = False
+        self._next_search = 0.0
         self._stopping = False
         self._last_activity = time.monotonic()
         listener.setblocking(False)
@@ -246,7 +249,11 @@ class Server:
             )
         try:
             if not send(connection.socket, reply, (*port.tap.fds, *port.vhost) if port else ()) and port:
-                reply = Reply(Code.INTERNAL, 0, b"", "the caller was gone before the reply")
+                # The kernel lets us have as many fds on their way as we may have open (ETOOMANYREFS): whoever takes
+                # none of theirs keeps others from a port, but must not keep them waiting for an answer.
+                what = "failed to hand over the port: the caller was gone, or others do not take theirs; try again"
+                reply = Reply(Code.INTERNAL, 0, b"", what)
+                send(connection.socket, reply)
             if not self._is_crowded:
                 os.sched_yield()  # the kernel likes to wake the caller on our CPU, and QEMU waits for it, not for us
         finally:
@@ -255,7 +262,10 @@ class Server:
         records.answered(self._journal, request, connection.peer.caller, port, reply, rule)
 
     def _end(self, ending: Ending, connection: Connection) -> None:
-        caller = connection.peer.caller
+        caller, begin = connection.peer.caller, time.monotonic()
+        if caller.uid != 0 and begin < self._next_search:
+            send(connection.socket, Reply(Code.BUSY, 0, b"", "others are just ending leases; try again"))
+            return
         try:
             ended = end(ending, caller, self._kernel)
             self._leases.look_after(ended.index)
@@ -266,6 +276,8 @@ class Server:
         except Exception as error:  # noqa: BLE001  one request that fails must not end the others
             reply = Reply(Code.INTERNAL, 0, b"", f"internal error: {type(error).__name__}")
             self._journal.write(Priority.WARNING, f"internal error: {error!r}", EVENT="error", UID=caller.uid)
+        now = time.monotonic()
+        self._next_search = now + REST_AFTER_SEARCH * (now - begin)
         send(connection.socket, reply)
 
 

@@ -24,6 +24,8 @@ BROKER, STANDALONE = "broker", "standalone"
 
 _LEFT_OUT = frozenset({"policy", "reload"})
 """Events that are nobody's.  What is wrong with a policy, `qbhelperctl check' tells."""
+_OF_STANDALONE = frozenset({"granted", "refused"})
+"""All that the helper alone says.  Other events tell in their writer's own words, perhaps of others."""
 _STYLES = {"granted": "good", "refused": "bad", "deleted": "bad"}
 _DENIED = "access denied by acl file: "
 _DIGITS_MAX = 10
@@ -105,7 +107,7 @@ def believed(entry: Entry, account: int | None) -> Told | None:
         return None
     if writer == account and entry.get("SYSLOG_IDENTIFIER") == record.BROKER:
         source = BROKER
-    elif writer == uid and entry.get("SYSLOG_IDENTIFIER") == record.STANDALONE:
+    elif writer == uid and entry.get("SYSLOG_IDENTIFIER") == record.STANDALONE and event in _OF_STANDALONE:
         source = STANDALONE
     else:
         return None
@@ -113,6 +115,8 @@ def believed(entry: Entry, account: int | None) -> Told | None:
         _text(entry, record.PREFIX + name) for name in ("BRIDGE", "INTERFACE", "LEASE", "CODE", "RULE", "REASON")
     )
     by_uid, pid = (_number(entry.get(record.PREFIX + name)) for name in ("BY_UID", "PID"))
+    if source == STANDALONE:
+        by_uid = None  # that somebody else has ended a lease, only the broker can know
     message = _text(entry, "MESSAGE") or event
     return Told(int(at), source, event, uid, by_uid, pid, bridge, interface, lease, code, rule, reason, message)
 

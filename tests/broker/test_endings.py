@@ -4,11 +4,14 @@
 import errno
 import fcntl
 import os
+import select
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from qbhelper import wire
+from qbhelper.broker.endings import DEAD_MAX
 from qbhelper.lease import Lease, parse_alias
 from qbhelper.wire import Code, Ending
 from tests.support import broker, world
@@ -31,11 +34,15 @@ def lease_of(name: str) -> Lease:
 
 def end(identity: str, uid: int, *, detach: bool = False) -> Answer:
     """Ask for the end of a lease."""
-    with broker.connect(uid) as connection:
-        connection.send(wire.pack_question(Ending(identity, detach)))
-        answer = broker.take_answer(connection)
-    assert answer is not None
-    return answer
+    for _ in range(200):
+        with broker.connect(uid) as connection:
+            connection.send(wire.pack_question(Ending(identity, detach)))
+            answer = broker.take_answer(connection)
+        assert answer is not None
+        if answer.reply.code is not Code.BUSY:
+            return answer
+        select.select([], [], [], 0.02)
+    raise AssertionError("the broker has no time")
 
 
 def is_up(name: str) -> bool:
@@ -136,3 +143,48 @@ def test_a_broker_that_starts_takes_over_what_was_revoked(br0: str) -> None:
         for fd in fds:
             os.close(fd)
         assert broker.no_tap_is_left()
+
+
+def test_nobody_fills_the_host_with_ports_that_are_dead(daemon: Broker, br0: str) -> None:
+    """A bridge has 1023 places, and what is on none has no such limit: what is too many is deleted, others' are not."""
+    with ExitStack() as held, broker.ask(uid=OTHER_UID) as other:
+        for _ in range(DEAD_MAX):
+            answer = held.enter_context(broker.ask())
+            assert end(lease_of(answer.name).identity, PLAIN_UID).reply.code is Code.GRANTED
+        assert len(broker.taps()) == DEAD_MAX + 1
+        answer = held.enter_context(broker.ask())
+        identity = lease_of(answer.name).identity
+        assert end(identity, PLAIN_UID, detach=True).reply.code is Code.QUOTA
+        assert answer.name in world.ports(br0)
+        assert end(identity, PLAIN_UID).reply.code is Code.GRANTED
+        assert answer.name not in world.interfaces()
+        assert end(lease_of(other.name).identity, OTHER_UID).reply.code is Code.GRANTED
+        assert len(broker.taps()) == DEAD_MAX + 1
+    assert broker.no_tap_is_left()
+
+
+def test_root_may_end_any_number(daemon: Broker, br0: str) -> None:
+    """And deletes nothing under anybody's QEMU."""
+    with ExitStack() as held:
+        answers = [held.enter_context(broker.ask()) for _ in range(DEAD_MAX + 1)]
+        for answer in answers:
+            assert end(lease_of(answer.name).identity, ROOT).reply.code is Code.GRANTED
+        assert len(broker.taps()) == DEAD_MAX + 1
+    assert broker.no_tap_is_left()
+
+
+def test_root_ends_leases_however_many_others_ask_to(daemon: Broker, br0: str) -> None:
+    """Each search looks at all TAPs: those of others come no faster than the broker has time for, root's at once."""
+    with ExitStack() as held, broker.ask() as answer:
+        question = wire.pack_question(Ending("0123456789abcdef", detach=False))
+        asking = [held.enter_context(broker.connect(OTHER_UID)) for _ in range(200)]
+        for connection in asking:
+            connection.send(question)
+        with broker.connect(ROOT) as connection:
+            connection.send(wire.pack_question(Ending(lease_of(answer.name).identity, detach=False)))
+            roots = broker.take_answer(connection)
+        assert roots is not None
+        assert roots.reply.code is Code.GRANTED
+        codes = {taken.reply.code for connection in asking if (taken := broker.take_answer(connection)) is not None}
+    assert codes == {Code.BUSY, Code.NO_SUCH_LEASE}
+    assert broker.no_tap_is_left()

@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from qbhelper.broker.server import SECONDS_TO_ASK
+from qbhelper.wire import Code
 from tests.support import broker, world
 from tests.support.broker import Broker, Way
 from tests.support.caller import PLAIN_UID
@@ -311,3 +312,23 @@ def test_a_log_that_nobody_reads_stops_nothing(br0: str) -> None:
     finally:
         os.close(end)
         os.close(told)
+
+
+def test_who_takes_no_fds_keeps_nobody_waiting_for_an_answer(br0: str) -> None:
+    """The kernel lets the broker have so many on their way and no more; others are told, at once, and served after."""
+    limit, queues = 400, 64
+    with world.rule(f"queues = {queues}"), broker.by_hand(wrapper=["prlimit", f"--nofile={limit}:{limit}"]):
+        with ExitStack() as held:
+            for _ in range(limit // queues + 2):
+                connection = held.enter_context(broker.connect(HOSTILE_UID))
+                connection.send(broker.question(queues=queues))
+                connection.shutdown(socket.SHUT_WR)  # so that the broker closes its end, and what it sent stays
+            with broker.connect(PLAIN_UID) as connection:
+                connection.send(broker.question())
+                answer = broker.take_answer(connection)
+            assert answer is not None
+            assert answer.reply.code is Code.INTERNAL
+            assert "others do not take theirs" in answer.reply.message
+        with broker.ask() as answer:
+            assert answer.granted
+        assert broker.no_tap_is_left()

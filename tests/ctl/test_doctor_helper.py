@@ -7,7 +7,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -331,3 +331,29 @@ def await_broker() -> None:
         assert time.monotonic() < deadline, "no broker has come"
         os.sched_yield()
     broker.ask("no-such-bridge")  # asks again until somebody answers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"\n\n",
+        b"\n" + os.fsencode(SOCKET),
+        b"x " + os.fsencode(SOCKET),
+        b"\n0: 2 0 many 5 1 7 " + os.fsencode(SOCKET),
+        b"\xff",
+    ],
+)
+def test_names_of_sockets_of_others_hide_nothing(a_healthy_ward: Ward, name: bytes) -> None:
+    """Anybody may make a socket with any name, and the kernel's list has it as it is."""
+    place = world.WORLD / "planted"
+    try:
+        with ExitStack() as planted:
+            for number in range(40):  # the list has them in an order of its own
+                path = os.fsencode(place) + b"/%d" % number + name
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                planted.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)).bind(path)
+            visit = a_healthy_ward.visit()
+        assert visit.problems() + visit.unknown() == []
+        assert one(visit.of("broker")).what == f"answers on {SOCKET}"
+    finally:
+        shutil.rmtree(place)

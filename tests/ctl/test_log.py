@@ -70,6 +70,16 @@ def test_who_wrote_it_decides(writer: object, identifier: str, about: int, sourc
     assert (told.source if told else None) == source
 
 
+@pytest.mark.parametrize("event", ["revoked", "deleted", "error", "x" * 200])
+def test_of_others_nobody_but_the_broker_is_believed(event: str) -> None:
+    """Users write in their own name what the helper would, and nothing of bob in words of their own."""
+    own = {**GRANT, "_UID": str(ALICE), "SYSLOG_IDENTIFIER": record.STANDALONE, "QBHELPER_BY_UID": "1001"}
+    assert believed({**own, "QBHELPER_EVENT": event}, ACCOUNT) is None
+    told = believed(own, ACCOUNT)
+    assert told is not None
+    assert told.by_uid is None
+
+
 def test_without_the_account_there_is_no_broker() -> None:
     """Who serves as nobody could be anybody."""
     assert believed(GRANT, None) is None

@@ -4,9 +4,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from qbhelper.lease import parse_alias
 from tests.ctl.host import LIST, POLICY, ctl, write
 from tests.support import broker, world
 
@@ -82,6 +84,18 @@ class TestWhatItFinds:
         answer = found()
         assert set(answer) == {given[each].name for each in who}
         assert all(why in text for text in answer.values()), answer
+
+    def test_a_port_that_was_put_back_without_its_settings(self, given: dict[str, broker.Answer]) -> None:
+        """A bridge forgets them when a port is detached, and `ip link' does not know them."""
+        name = given["first"].name
+        lease = parse_alias(Path("/sys/class/net", name, "ifalias").read_bytes().rstrip(b"\n"))
+        assert lease is not None
+        assert ctl("revoke", "--detach", lease.identity, user="alice").status == 0
+        assert not found()
+        world.run("ip", "link", "set", name, "master", "br0", "up")
+        answer = found()
+        assert set(answer) == {name}
+        assert "policy.toml:1 says other settings" in answer[name]
 
     def test_a_tap_that_may_not_stay_any_more(self, given: dict[str, broker.Answer]) -> None:
         """The ports of QEMUs are let be."""

@@ -19,7 +19,10 @@ from qbhelper.wire import SOCKET_PATH
 
 STATION = "broker"
 _UNIX_SOCKETS = "/proc/self/net/unix"
-_SO_ACCEPTCON = 1 << 16
+_LISTENS = b"00010000"
+"""__SO_ACCEPTCON among the flags of a socket in that list."""
+_WORDS = 8
+"""In a line of it, where the name has no white space."""
 _SECONDS = 5.0
 """A broker that is started by our knock takes a third of one."""
 
@@ -79,9 +82,11 @@ def is_elsewhere() -> bool:
 
     A process sees the Unix sockets of its own; of those with this name, one listens (net/unix/af_unix.c).
     """
-    with open(_UNIX_SOCKETS) as sockets:
+    path = os.fsencode(SOCKET_PATH)
+    with open(_UNIX_SOCKETS, "rb") as sockets:
+        # The kernel writes names as they are, and anybody may make one with line breaks and all else in it.
         found = [line.split() for line in sockets]
-    return not any(words[-1] == SOCKET_PATH and int(words[3], 16) & _SO_ACCEPTCON for words in found[1:])
+    return not any(len(words) == _WORDS and words[3] == _LISTENS and words[-1] == path for words in found)
 
 
 def _is_closed_as_elsewhere(subject: Subject) -> bool:
