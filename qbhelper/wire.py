@@ -57,7 +57,7 @@ class WireError(Exception):
 
 @dataclass(frozen=True)
 class Ending:
-    """Asks for the end of a lease: its port is deleted, or with `detach` taken off its bridge.
+    """Asks for the end of a lease: its port is set down, or with `detach` taken off its bridge, and lives.
 
     lease: its identity, 16 hexadecimal digits.
     """

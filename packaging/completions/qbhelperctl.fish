@@ -43,7 +43,7 @@ complete -c qbhelperctl -n '__fish_seen_subcommand_from status' -l watch -d 'kee
 complete -c qbhelperctl -n '__fish_seen_subcommand_from status' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from revoke' -l user -x -a '(__fish_complete_users)' -d 'all leases of a user, by name or uid'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from revoke' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'all leases on a bridge; with --user, those of that user'
-complete -c qbhelperctl -n '__fish_seen_subcommand_from revoke' -l detach -d 'take the port off its bridge, but keep the lease: root can put it back with ip(8)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from revoke' -l detach -d 'as root: take the port off its bridge, but keep the lease; ip(8) can put it back, without its settings'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from revoke' -x
 complete -c qbhelperctl -n '__fish_seen_subcommand_from reconcile' -l apply -d 'end them, as revoke does'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from reconcile' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'

@@ -23,8 +23,8 @@ def _add_revoke(commands: "Commands[Parser]") -> None:
         commands,
         "revoke",
         "end leases, so that their ports are dead",
-        "Ends a lease, those of a user, or those on a bridge: the port is set down and taken off its bridge, and the "
-        "program that has it open goes on without a network. Users can end their own leases, root those of all.",
+        "Ends a lease, those of a user, or those on a bridge: the port is set down, so that its bridge passes nothing, "
+        "and the program that has it open goes on without a network. Users can end their own, root those of all.",
         yes="there were some, and they are ended",
         no="there were none, or not all could be ended",
     )
@@ -34,7 +34,7 @@ def _add_revoke(commands: "Commands[Parser]") -> None:
     revoke.add_argument(
         "--detach",
         action="store_true",
-        help="take the port off its bridge, but keep the lease: root can put it back with ip(8)",
+        help="as root: take the port off its bridge, but keep the lease; ip(8) can put it back, without its settings",
     )
 
 

@@ -176,23 +176,31 @@ class Network:
             raise KernelError(f"failed to look up the bridge of `{printable(tap.name)}': {reason(error)}") from error
         return None if master is None else Bridge.of(master)
 
-    def take_off(self, tap: Link, alias: bytes) -> None:
-        """Set `tap` down, take it off its bridge, and label it with `alias` (at most 255 bytes).
+    def shut(self, tap: Link, alias: bytes) -> None:
+        """Set `tap` down, so that its bridge passes nothing, and label it with `alias` (at most 255 bytes).
 
         Raises KernelError; also if it has gone meanwhile.
         """
+        self._set_down(tap, attribute(IFLA_IFALIAS, alias))
+
+    def take_off(self, tap: Link, alias: bytes) -> None:
+        """Do as `shut` does, and take `tap` off its bridge as well.  Raises KernelError."""
+        now = self._set_down(tap, attribute(IFLA_MASTER, 0), attribute(IFLA_IFALIAS, alias))
+        if now.master:
+            raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: the kernel did not do it")
+
+    def _set_down(self, tap: Link, *changes: bytes) -> Link:
         start = ifinfo(tap.index)
+        down = ifinfo(tap.index, clear=IFF_UP)
         try:
             # Down first: up and on no bridge, it would be an interface of the host's own.  And last: a helper that is
             # just about to bring it up may do so in between, and will see by what is done to it that it was too late.
-            down = ifinfo(tap.index, clear=IFF_UP)
-            now = self._links.set_and_get(
-                start, down, start + attribute(IFLA_MASTER, 0), start + attribute(IFLA_IFALIAS, alias), down
-            )
+            now = self._links.set_and_get(start, down, *(start + change for change in changes), down)
         except OSError as error:
-            raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: {reason(error)}") from error
-        if now.up or now.master or now.alias != alias:
-            raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: the kernel did not do it")
+            raise KernelError(f"failed to set down `{printable(tap.name)}': {reason(error)}") from error
+        if now.up or attribute(IFLA_IFALIAS, now.alias) != changes[-1]:
+            raise KernelError(f"failed to set down `{printable(tap.name)}': the kernel did not do it")
+        return now
 
     def delete(self, tap: Link) -> None:
         """Delete `tap`, unless it is gone.  Raises KernelError."""

@@ -115,6 +115,11 @@ def interfaces() -> frozenset[str]:
     return frozenset(name for _, name in socket.if_nameindex())
 
 
+def is_up(interface: str) -> bool:
+    """Whether an interface was set up."""
+    return bool(int(Path("/sys/class/net", interface, "flags").read_text(), 16) & 1)
+
+
 def ports(bridge: str) -> frozenset[str]:
     """The interface names that are ports of `bridge`."""
     return frozenset(os.listdir(f"/sys/class/net/{bridge}/brif"))
