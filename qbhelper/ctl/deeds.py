@@ -156,6 +156,8 @@ def _add_qmp(command: argparse.ArgumentParser) -> None:
 
 
 def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and 1 <= int(word[:4]) <= QUEUES_MAX):
+    # Of more digits Python would make no number, or a larger one than fits into a request.
+    is_short = word.isascii() and word.isdigit() and len(word) <= len(str(QUEUES_MAX))
+    if not (is_short and 1 <= int(word) <= QUEUES_MAX):
         raise argparse.ArgumentTypeError(f"`{printable(word)}' is no number from 1 to {QUEUES_MAX}")
     return int(word)

@@ -105,6 +105,7 @@ class TestRefusals:
             ),
             (["--bridge", "br0", "--queues", "0", "--", "true", "{fd}"], "`0' is no number from 1 to 253"),
             (["--bridge", "br0", "--queues", "254", "--", "true", "{fd}"], "`254' is no number from 1 to 253"),
+            (["--bridge", "br0", "--queues", "00010000", "--", "true", "{fd}"], "`00010000' is no number from 1 to"),
             (["--bridge", "br0", "--"], "there is no COMMAND to run"),
             (["--bridge", "br0"], "there is no COMMAND to run"),
             (["--bridge", "br/0", "--", "true", "{fd}"], "`br/0' can't be the name of a bridge"),
