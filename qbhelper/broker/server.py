@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The broker's one loop: a request comes in, a TAP or a reason goes out, the connection ends.
+"""The broker's one loop: a question comes in, a TAP, a word or a reason goes out, the connection ends.
 
 One thread, and nothing in it waits for a caller: a slow or hostile one costs a place among a bounded number
 of connections, for a bounded time.
@@ -41,8 +41,6 @@ CONNECTIONS_MAX = 2048
 SPARE_FDS = 32
 """For TAPs, and for what nobody thought of."""
 ACCEPTS_AT_ONCE = 64
-MACS_TOLD = 55
-"""There is room for no more of them in a reply."""
 
 
 @dataclass(frozen=True)
@@ -281,4 +279,4 @@ def _check(request: Request, peer: Peer) -> None:
 
 def _told_to_clients(port: Port) -> str:
     """Return what a client has to know of a port: the only MAC addresses that the guest may have, if not all."""
-    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs[:MACS_TOLD])
+    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs[: wire.MACS_TOLD])

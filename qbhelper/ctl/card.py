@@ -28,7 +28,10 @@ class Card:
     def check_bridge(self) -> None:
         """Raise UsageError if no bridge can have that name."""
         if not is_bridge_name(os.fsencode(self.bridge)):
-            raise UsageError(f"`{printable(self.bridge)}' can't be the name of a bridge")
+            raise UsageError(
+                f"`{printable(self.bridge)}' can't be the name of a bridge",
+                "name one as `ip link show type bridge' prints it",
+            )
 
     def checked_mac(self) -> str | None:
         """Return the MAC address as it is written best.  Raises UsageError if it is none, or not for a guest."""
@@ -46,7 +49,7 @@ class Card:
         """
         mac = self.checked_mac()
         port = client.ask_for_port(Request(os.fsencode(self.bridge), True, self.queues, vhost=self.vhost))
-        if mac is not None and port.macs and mac not in port.macs:
+        if mac is not None and not port.may_be_heard(mac):
             port.close()
             raise client.Refusal(
                 Code.NOT_ALLOWED,
