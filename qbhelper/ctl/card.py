@@ -56,8 +56,9 @@ class Card:
                 f"a guest with MAC address {mac} would not be heard on {printable(self.bridge)}; "
                 f"the rule lets through {', '.join(port.macs)}",
             )
-        return port, mac or next(iter(port.macs), _any_mac())
+        return port, mac or next(iter(port.macs), any_mac())
 
 
-def _any_mac() -> str:
+def any_mac() -> str:
+    """Return a MAC address as QEMU gives them out, which nobody can know beforehand."""
     return f"{QEMUS_MACS}:{os.urandom(3).hex(':')}"
