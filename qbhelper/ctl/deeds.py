@@ -106,7 +106,7 @@ def _add_tap(commands: "Commands[Parser]") -> None:
     tap.add_argument("action", choices=("create", "delete", "list"), help="what to do")
     tap.add_argument("name", metavar="TAP", nargs="?", help="for delete: its name")
     tap.add_argument("--bridge", metavar="BRIDGE", help="for create: the bridge to put it on")
-    tap.add_argument("--queues", metavar="NUMBER", type=_count, default=1, help="for create: how many it may have (1)")
+    tap.add_argument("--queues", metavar="NUMBER", type=_count, help="for create: how many it may have (1)")
     add_json(tap)
 
 
