@@ -205,6 +205,7 @@ class TestTheAddress:
             found = one(a_ward, "address", "--bridge=br5")
             assert found.remedy is not None
             a_ward.run(found.remedy)
+            assert mac("br5").startswith("52:54:00:")
             assert one(a_ward, "address", "--bridge=br5").state == "ok"
 
 
