@@ -67,4 +67,4 @@ def _no_lease(word: str, there: list[Held]) -> QbError:
     for held in there:
         if held.link.name == os.fsencode(word):
             return UsageError(what, f"that of {held.name} is {held.lease.identity}")
-    return UsageError(what, "`qbhelperctl status --json' tells them")
+    return UsageError(what, "`qbhelperctl status' shows them")
