@@ -16,6 +16,8 @@ SOCKET_PATH = "/run/qbhelper/broker.sock"
 MAGIC = b"QBH1"
 MESSAGE_MAX = 1000
 """Bytes of text in a reply."""
+MACS_TOLD = 55
+"""MAC addresses in a reply; there is room for no more of them."""
 
 _REQUEST = struct.Struct(f"=4sHHHH{IFNAMSIZ}s")
 _REPLY = struct.Struct(f"=4sHH{IFNAMSIZ}s")
@@ -57,7 +59,7 @@ class WireError(Exception):
 
 @dataclass(frozen=True)
 class Ending:
-    """Asks for the end of a lease: its port is set down, or with `detach` taken off its bridge, and lives.
+    """Asks to revoke a lease, so that its port is set down for good, or with `detach` to take its port off its bridge.
 
     lease: its identity, 16 hexadecimal digits.
     """

@@ -54,7 +54,7 @@ complete -c qbhelperctl -n '__fish_seen_subcommand_from run' -l mac -x -d 'the g
 complete -c qbhelperctl -n '__fish_seen_subcommand_from run' -F
 complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'for create: the bridge to put it on'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l queues -x -d 'for create: how many it may have (1)'
-complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l json -d 'print the answer as JSON (docs/qbhelperctl.md)'
+complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -l json -d 'for list: print it as JSON (docs/qbhelperctl.md)'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from tap' -x -a 'create delete list'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l qmp -r -F -d 'the monitor, from QEMU\'s -qmp unix:SOCKET,server=on,wait=off'
 complete -c qbhelperctl -n '__fish_seen_subcommand_from attach' -l bridge -x -a '(__qbhelperctl_bridges)' -d 'the bridge to get a port on'

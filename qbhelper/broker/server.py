@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The broker's one loop: a request comes in, a TAP or a reason goes out, the connection ends.
+"""The broker's one loop: a question comes in, a TAP, a word or a reason goes out, the connection ends.
 
 One thread, and nothing in it waits for a caller: a slow or hostile one costs a place among a bounded number
 of connections, for a bounded time.
@@ -43,8 +43,6 @@ SPARE_FDS = 32
 ACCEPTS_AT_ONCE = 64
 REST_AFTER_SEARCH = 4.0
 """To find a lease is to look at all TAPs, and anybody may ask.  So many times as long as that took, only root may."""
-MACS_TOLD = 55
-"""There is room for no more of them in a reply."""
 
 
 @dataclass(frozen=True)
@@ -293,4 +291,4 @@ def _check(request: Request, peer: Peer) -> None:
 
 def _told_to_clients(port: Port) -> str:
     """Return what a client has to know of a port: the only MAC addresses that the guest may have, if not all."""
-    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs[:MACS_TOLD])
+    return " ".join(mac.hex(":") for mac in port.decision.terms.port.macs[: wire.MACS_TOLD])

@@ -27,7 +27,7 @@ SECONDS_TO_LET_GO = 20.0
 """A guest lets go of a card within a second, or within six: PCIe gives five to who changes their mind."""
 SECONDS_TO_UNDO = 2.0
 
-_CARDS = "/machine/peripheral"
+_DEVICES = "/machine/peripheral"
 """Where QEMU has the devices that were given an id."""
 _IDENTITY = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,30}")
 """QEMU's rule for ids (id_wellformed in its util/id.c), of a length that can be read."""
@@ -56,6 +56,8 @@ def attach(path: str, card: Card, model: str, identity: str | None) -> int:
     card.checked_mac()
     with Monitor(path) as monitor:
         name = _name_for_new(monitor, identity)
+        # A netdev of ours without a card: the guest has let go of that after a detach had waited long enough.
+        _undo(monitor, "netdev_del", id=_netdev_of(name))
         port, mac = card.ask_for_port()
         try:
             with _signals_put_off() as check_signals:
@@ -71,7 +73,7 @@ def detach(path: str, name: str) -> int:
     """Take a card out that `attach` has put into a QEMU; with it ends the port.  Raises QbError."""
     _check_identity(name)
     with Monitor(path) as monitor:
-        was_there = name in _cards(monitor)
+        was_there = name in _devices(monitor)
         if was_there and not _is_ours(monitor, name):
             raise Refused(f"{name} was not attached by qbhelperctl, which leaves it alone")
         if was_there:
@@ -159,7 +161,7 @@ def _add_card(monitor: Monitor, words: dict[str, object]) -> None:
     except Refused as error:
         refusal = error
     if _NO_HOT_PLUG in str(refusal):
-        for port in sorted(_cards(monitor, "pcie-root-port")):
+        for port in sorted(_devices(monitor, "pcie-root-port")):
             try:
                 # Such a port has one slot.  QEMU 7.2 would put a card into the next, where no guest looks for it.
                 monitor.execute("device_add", bus=port, addr="0", **words)
@@ -232,9 +234,9 @@ def _netdev_of(name: str) -> str:
     return f"qbhelper.{name}"
 
 
-def _cards(monitor: Monitor, driver: str = "") -> list[str]:
+def _devices(monitor: Monitor, driver: str = "") -> list[str]:
     """Return the ids of QEMU's devices, or of those that are made by one driver."""
-    answer = monitor.execute("qom-list", path=_CARDS)
+    answer = monitor.execute("qom-list", path=_DEVICES)
     kind = f"child<{driver}>" if driver else ""
     return (
         [each["name"] for each in answer if each["type"].startswith(kind or "child<")]
@@ -245,21 +247,19 @@ def _cards(monitor: Monitor, driver: str = "") -> list[str]:
 
 def _is_ours(monitor: Monitor, name: str) -> bool:
     try:
-        return monitor.execute("qom-get", path=f"{_CARDS}/{name}", property="netdev") == _netdev_of(name)
+        return monitor.execute("qom-get", path=f"{_DEVICES}/{name}", property="netdev") == _netdev_of(name)
     except Refused:  # it is no network card
         return False
 
 
 def _name_for_new(monitor: Monitor, identity: str | None) -> str:
+    """Return the id for a card to come, which no device of QEMU's has.  Raises UsageError and Refused."""
     if identity is not None:
         _check_identity(identity)
-    there = _cards(monitor)
+    there = _devices(monitor)
     if identity in there:
         raise Refused(f"that QEMU has a device {identity} already", "leave --id out, and a free one is taken")
-    name = identity or next(name for name in map("qb{}".format, range(len(there) + 1)) if name not in there)
-    # A netdev of ours without a card: the guest has let go of that after a detach had waited long enough.
-    _undo(monitor, "netdev_del", id=_netdev_of(name))
-    return name
+    return identity or next(name for name in map("qb{}".format, range(len(there) + 1)) if name not in there)
 
 
 def _unplug(monitor: Monitor, name: str) -> None:

@@ -28,7 +28,10 @@ class Card:
     def check_bridge(self) -> None:
         """Raise UsageError if no bridge can have that name."""
         if not is_bridge_name(os.fsencode(self.bridge)):
-            raise UsageError(f"`{printable(self.bridge)}' can't be the name of a bridge")
+            raise UsageError(
+                f"`{printable(self.bridge)}' can't be the name of a bridge",
+                "name one as `ip link show type bridge' prints it",
+            )
 
     def checked_mac(self) -> str | None:
         """Return the MAC address as it is written best.  Raises UsageError if it is none, or not for a guest."""
@@ -46,15 +49,16 @@ class Card:
         """
         mac = self.checked_mac()
         port = client.ask_for_port(Request(os.fsencode(self.bridge), True, self.queues, vhost=self.vhost))
-        if mac is not None and port.macs and mac not in port.macs:
+        if mac is not None and not port.may_be_heard(mac):
             port.close()
             raise client.Refusal(
                 Code.NOT_ALLOWED,
                 f"a guest with MAC address {mac} would not be heard on {printable(self.bridge)}; "
                 f"the rule lets through {', '.join(port.macs)}",
             )
-        return port, mac or next(iter(port.macs), _any_mac())
+        return port, mac or next(iter(port.macs), any_mac())
 
 
-def _any_mac() -> str:
+def any_mac() -> str:
+    """Return a MAC address as QEMU gives them out, which nobody can know beforehand."""
     return f"{QEMUS_MACS}:{os.urandom(3).hex(':')}"

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Asking the broker (docs/protocol.md): for a port with all its fds, or for the end of a lease."""
 
+import os
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qbhelper import wire
 from qbhelper.ctl.output import EXIT_NO
 from qbhelper.errors import QbError, reason
-from qbhelper.kernel import tap
 from qbhelper.request import Request
 from qbhelper.wire import Code, Ending, Question, Reply, WireError
 
@@ -39,7 +40,7 @@ class Granted:
     """A port that lives until all its fds are closed.
 
     name: its interface's; taps: one fd for each queue; vhost: as many of /dev/vhost-net, or none; macs: the only MAC
-    addresses that the guest may have, as text; none for any.
+    addresses that the guest may have, as text, the first MACS_TOLD of them; none for any.
     """
 
     name: bytes
@@ -47,9 +48,13 @@ class Granted:
     vhost: tuple[int, ...]
     macs: tuple[str, ...]
 
+    def may_be_heard(self, mac: str) -> bool:
+        """Whether a guest with this MAC address, in small letters, is let through, or might be: not all may be told."""
+        return not self.macs or mac in self.macs or len(self.macs) == wire.MACS_TOLD
+
     def close(self) -> None:
         """Give the port back."""
-        tap.Tap((*self.taps, *self.vhost), self.name).close()
+        _close((*self.taps, *self.vhost))
 
 
 def ask_for_port(request: Request) -> Granted:
@@ -118,8 +123,9 @@ def _ask_once(question: Question) -> tuple[Reply, tuple[int, ...]] | None:
     return reply, tuple(fds)
 
 
-def _close(fds: "tuple[int, ...] | list[int]") -> None:
-    tap.Tap(tuple(fds), b"").close()
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _no_broker(error: OSError) -> NoBrokerError:

@@ -74,10 +74,10 @@ def _run(words: Namespace) -> int:
 def _tap(words: Namespace) -> int:
     from qbhelper.ctl import tap
 
-    tap.check_words(words.action, words.name, words.bridge)
+    tap.check_words(words.action, words.name, words.bridge, words.queues, as_json=words.json)
     match words.action:
         case "create":
-            return tap.create(os.fsencode(words.bridge), words.queues)
+            return tap.create(os.fsencode(words.bridge), words.queues or 1)
         case "delete":
             return tap.delete(words.name)
         case _:

@@ -28,7 +28,7 @@ def _add_revoke(commands: "Commands[Parser]") -> None:
         yes="there were some, and they are ended",
         no="there were none, or not all could be ended",
     )
-    revoke.add_argument("lease", metavar="LEASE", nargs="?", help="the 16 digits that `status --json` shows")
+    revoke.add_argument("lease", metavar="LEASE", nargs="?", help="the 16 digits that `status` shows")
     revoke.add_argument("--user", metavar="USER", help="all leases of a user, by name or uid")
     revoke.add_argument("--bridge", metavar="BRIDGE", help="all leases on a bridge; with --user, those of that user")
     revoke.add_argument(
@@ -106,8 +106,8 @@ def _add_tap(commands: "Commands[Parser]") -> None:
     tap.add_argument("action", choices=("create", "delete", "list"), help="what to do")
     tap.add_argument("name", metavar="TAP", nargs="?", help="for delete: its name")
     tap.add_argument("--bridge", metavar="BRIDGE", help="for create: the bridge to put it on")
-    tap.add_argument("--queues", metavar="NUMBER", type=_count, default=1, help="for create: how many it may have (1)")
-    add_json(tap)
+    tap.add_argument("--queues", metavar="NUMBER", type=_count, help="for create: how many it may have (1)")
+    tap.add_argument("--json", action="store_true", help="for list: print it as JSON (docs/qbhelperctl.md)")
 
 
 def _add_attach(commands: "Commands[Parser]") -> None:
@@ -156,6 +156,8 @@ def _add_qmp(command: argparse.ArgumentParser) -> None:
 
 
 def _count(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and 1 <= int(word[:4]) <= QUEUES_MAX):
+    # Of more digits Python would make no number, or a larger one than fits into a request.
+    is_short = word.isascii() and word.isdigit() and len(word) <= len(str(QUEUES_MAX))
+    if not (is_short and 1 <= int(word) <= QUEUES_MAX):
         raise argparse.ArgumentTypeError(f"`{printable(word)}' is no number from 1 to {QUEUES_MAX}")
     return int(word)

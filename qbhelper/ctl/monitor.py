@@ -28,6 +28,8 @@ SECONDS_TO_ANSWER = 10.0
 SECONDS_AFTER_SILENCE = 1.0
 """For each command to a QEMU that has left one unanswered."""
 
+_OPTION = "-qmp unix:SOCKET,server=on,wait=off"
+"""With which QEMU has a monitor; `wait=off' has it start without anybody connected."""
 _ENDED = (QMPError, EOFError, OSError)
 """What qemu.qmp raises when the other side is gone or talks nonsense."""
 
@@ -161,6 +163,3 @@ class Monitor:
         with suppress(TimeoutError, *_ENDED):
             self._wait(self._client.disconnect(), SECONDS_AFTER_SILENCE)
         self._runner.close()
-
-
-_OPTION = "-qmp unix:SOCKET,server=on,wait=off"

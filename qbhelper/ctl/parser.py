@@ -16,7 +16,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; the name of the command is in `command`."""
     top = Parser(
         prog=PROGRAM,
-        description="Who may have ports on which bridges, by the policy of qbhelper or the access list of QEMU.",
+        description="Who may have ports on which bridges, who has them, why a guest has no network; ends ports, and "
+        "gets them for what QEMU's helper has no words for.",
         allow_abbrev=False,
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)

@@ -41,7 +41,7 @@ def run(*, apply: bool, as_json: bool) -> int:
     else:
         say("every lease is as the policy has it")
     if apply:
-        ended = [revoke.end(difference.held) for difference in found]
+        ended = [revoke.end(difference.held, quiet=as_json) for difference in found]  # each, also after a refusal
         return EXIT_YES if all(ended) else EXIT_NO
     return EXIT_NO if found else EXIT_YES
 

@@ -27,17 +27,21 @@ def run(lease: str | None, user: str | None, bridge: str | None, *, detach: bool
     return EXIT_YES if all(ended) else EXIT_NO
 
 
-def end(held: Held, *, detach: bool = False) -> bool:
-    """Have one lease ended, and say so; False if the broker refused.  Raises NoBrokerError."""
+def end(held: Held, *, detach: bool = False, quiet: bool = False) -> bool:
+    """Have one lease ended, and say so unless `quiet`; False, with a complaint, if the broker refused.
+
+    Raises NoBrokerError.
+    """
     try:
         client.ask_for_end(Ending(held.lease.identity, detach))
     except client.Refusal as refusal:
         if refusal.code != Code.NO_SUCH_LEASE.name:  # it has just ended by itself
             complain(printable(str(refusal)))
             return False
-    where = f" on {printable(held.bridge)}" if held.bridge else ""
-    done = "detached" if detach else "revoked"
-    say(f"{done} {held.name} of {people.user_name(held.lease.uid)}{where} (lease {held.lease.identity})")
+    if not quiet:
+        where = f" on {printable(held.bridge)}" if held.bridge else ""
+        done = "detached" if detach else "revoked"
+        say(f"{done} {held.name} of {people.user_name(held.lease.uid)}{where} (lease {held.lease.identity})")
     return True
 
 
@@ -63,4 +67,4 @@ def _no_lease(word: str, there: list[Held]) -> QbError:
     for held in there:
         if held.link.name == os.fsencode(word):
             return UsageError(what, f"that of {held.name} is {held.lease.identity}")
-    return UsageError(what, "`qbhelperctl status --json' tells them")
+    return UsageError(what, "`qbhelperctl status' shows them")

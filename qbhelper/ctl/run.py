@@ -44,7 +44,7 @@ def _check(cards: Sequence[Card], command: Sequence[str]) -> None:
     asked = {(match[1], int(match[2] or 1)) for word in command for match in _PLACE.finditer(word)}
     for word, number in sorted(asked):
         if not 1 <= number <= len(cards):
-            raise UsageError(f"{{{word}.{number}}}: there are {len(cards)} cards", "one for each --bridge, from 1 on")
+            raise UsageError(f"{{{word}.{number}}}: there is no card {number}", "each --bridge makes one, from 1 on")
     for number, card in enumerate(cards, 1):
         card.check_bridge()
         _check_places(number, card, {word for word, of_card in asked if of_card == number})
@@ -65,7 +65,10 @@ def _check_places(number: int, card: Card, words: set[str]) -> None:
             f"--vhost and {{vhostfds{dot}}} go together", f"with QEMU: vhost=on,vhostfds={{vhostfds{dot}}}"
         )
     if card.mac is not None and "mac" not in words:
-        raise UsageError(f"--mac is of no use: no word of the command has {{mac{dot}}}")
+        raise UsageError(
+            f"--mac is of no use: no word of the command has {{mac{dot}}}",
+            f"with QEMU: -device virtio-net-pci,netdev=net0,mac={{mac{dot}}}",
+        )
 
 
 def _filled(word: str, ports: Sequence[Granted], macs: Sequence[str]) -> str:

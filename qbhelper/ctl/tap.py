@@ -64,8 +64,12 @@ def show(*, as_json: bool) -> int:
     return EXIT_YES
 
 
-def check_words(action: str, name: str | None, bridge: str | None) -> None:
+def check_words(action: str, name: str | None, bridge: str | None, queues: int | None, *, as_json: bool) -> None:
     """Raise UsageError if the words of `tap` do not go together."""
+    if queues is not None and action != "create":
+        raise UsageError("--queues is for `tap create'", "leave it out")
+    if as_json and action != "list":
+        raise UsageError("--json is for `tap list'", "leave it out")
     if action == "create" and (bridge is None or name is not None):
         raise UsageError("`tap create' takes --bridge and no name: the rule gives the name")
     if action == "delete" and (name is None or bridge is not None):

@@ -83,5 +83,5 @@ def test_the_numbers_are_those_of_the_program() -> None:
     assert f"| 0-3 | magic | `{wire.MAGIC.decode()}` |" in text
     assert [(verb.name, int(verb)) for verb in wire.Verb] == [("GRANT", 1), ("REVOKE", 2), ("DETACH", 3)]
     assert "| 4-5 | verb | 1: grant a port; 2: revoke a lease; 3: detach the port of a lease |" in text
-    assert f"(the first {server.MACS_TOLD})" in text
-    assert server.MACS_TOLD * len("52:54:00:12:34:50 ") <= wire.MESSAGE_MAX
+    assert f"(the first {wire.MACS_TOLD})" in text
+    assert wire.MACS_TOLD * len("52:54:00:12:34:50 ") <= wire.MESSAGE_MAX

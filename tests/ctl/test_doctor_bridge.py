@@ -183,6 +183,31 @@ class TestTheAddress:
             assert one(a_ward, "address", "--bridge=br5").state == "ok"
             ip("link del q0")
 
+    def test_that_is_a_guests_taps_is_set_to_another(self, a_ward: Ward) -> None:
+        """Who holds a TAP chooses its address, and would so choose the host's, for good."""
+        world.write_access_list("allow all\n")
+        with world.bridge("br5"), tap("br5", "fe:00:00:00:00:01"):
+            assert mac("br5") == "fe:00:00:00:00:01"
+            found = one(a_ward, "address", "--bridge=br5")
+            assert found.remedy is not None
+            assert found.remedy.startswith("ip link set dev br5 address 52:54:00:")
+            a_ward.run(found.remedy)
+            assert mac("br5") == found.remedy.split()[-1]
+            assert one(a_ward, "address", "--bridge=br5").state == "ok"
+
+    def test_that_went_with_the_last_port_is_set_to_a_new_one(self, a_ward: Ward) -> None:
+        """A bridge has the address zero then, which is none."""
+        world.write_access_list("allow all\n")
+        with world.bridge("br5"):
+            with tap("br5", "fe:00:00:00:00:01"):
+                pass
+            assert mac("br5") == "00:00:00:00:00:00"
+            found = one(a_ward, "address", "--bridge=br5")
+            assert found.remedy is not None
+            a_ward.run(found.remedy)
+            assert mac("br5").startswith("52:54:00:")
+            assert one(a_ward, "address", "--bridge=br5").state == "ok"
+
 
 class TestTheUplink:
     """Where a bridge leads."""

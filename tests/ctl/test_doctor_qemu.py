@@ -80,6 +80,23 @@ def test_a_setuid_bit_of_another_owner_is_none() -> None:
     assert "without privilege" in the_problem(qemu.look).what
 
 
+def test_a_file_capability_that_is_not_the_one_is_none() -> None:
+    """It takes CAP_NET_ADMIN."""
+    world.run("setcap", "cap_net_raw=ep", str(HELPER))
+    assert "without privilege" in the_problem(qemu.look).what
+
+
+def test_a_setuid_bit_counts_for_nothing_on_a_mount_without_it() -> None:
+    """Where the file lies takes its privilege away."""
+    HELPER.chmod(0o4755)
+    world.run("mount", "--bind", str(HELPER), str(HELPER))
+    try:
+        world.run("mount", "-o", "remount,bind,nosuid", str(HELPER))
+        assert "without privilege" in the_problem(qemu.look).what
+    finally:
+        world.run("umount", str(HELPER))
+
+
 def test_ours_is_known_by_whatever_name() -> None:
     """A copy is as good as a link; what it needs in the sandbox is a broker."""
     HELPER.unlink()

@@ -128,6 +128,15 @@ class TestApply:
         assert {name for name in world.ports("br0") if world.is_up(name)} == {given["bobs"].name}
         assert not found()
 
+    def test_a_program_is_told_what_it_ends_and_nothing_else(self, given: dict[str, broker.Answer]) -> None:
+        """With --json, standard output is one JSON text."""
+        write(POLICY, BEFORE.replace("queues = 2", 'queues = 2\nusers = "bob"'))
+        said = ctl("reconcile", "--apply", "--json")
+        assert (said.status, said.err) == (0, "")
+        names = {lease["name"] for lease in json.loads(said.out)["leases"]}
+        assert names == {given["first"].name, given["second"].name}
+        assert world.ports("br0") == {given["bobs"].name}
+
     def test_a_policy_with_a_mistake_ends_nobody(self, given: dict[str, broker.Answer]) -> None:
         """It grants nothing either, and the mistake is told."""
         write(POLICY, BEFORE.replace("[end]", ""))

@@ -188,6 +188,10 @@ def test_the_next_broker_lets_it_be() -> None:
         (["delete"], "`tap delete' takes the name of a TAP"),
         (["list", "tap0"], "`tap list' lists all of them"),
         (["remove"], "invalid choice: 'remove'"),
+        (["create", "--bridge", "br0", "--json"], "--json is for `tap list'"),
+        (["delete", "tap0", "--json"], "--json is for `tap list'"),
+        (["delete", "tap0", "--queues", "2"], "--queues is for `tap create'"),
+        (["list", "--queues", "2"], "--queues is for `tap create'"),
     ],
 )
 @pytest.mark.usefixtures("daemon")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from qbhelper.ctl import terms
+from qbhelper.ctl.card import any_mac
 from qbhelper.ctl.doctor import sysfs, uplink
 from qbhelper.ctl.doctor.bridges import all_bridges, verdicts, wanted
 from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed, word
@@ -38,7 +39,7 @@ def look(subject: Subject) -> Iterator[Finding]:
         ports = [each for each in every if each.link.master == seen.link.index]
         yield _itself(seen, ports)
         yield _delay(seen)
-        yield _address(seen)
+        yield _address(seen, ports)
         yield uplink.of(seen, ports, every)
         yield from _vlans(seen, subject)
 
@@ -87,7 +88,7 @@ def _delay(bridge: Seen) -> Finding:
     return Finding("STP", State.PROBLEM, what, remedy)
 
 
-def _address(bridge: Seen) -> Finding:
+def _address(bridge: Seen, ports: Sequence[Seen]) -> Finding:
     """Say whether a guest can change the MAC address of the host: an unset one is the lowest of the ports'."""
     name, mac = printable(bridge.link.name), terms.mac(bridge.link.address)
     how = sysfs.number(bridge.link, "addr_assign_type")
@@ -96,7 +97,12 @@ def _address(bridge: Seen) -> Finding:
     if how == NET_ADDR_SET:
         return Finding("address", State.OK, f"{name} keeps its MAC address, {mac}")
     what = f"{name} takes its MAC address from its ports: a guest that changes its TAP's can change the host's"
-    return Finding("address", State.PROBLEM, what, f"ip link set dev {word(bridge.link.name)} address {mac}")
+    # What a guest's TAP has, its holder has chosen, and what is left without any port is zero.
+    is_to_be_kept = any(bridge.link.address) and not any(
+        port.link.kind == b"tun" and port.link.address == bridge.link.address for port in ports
+    )
+    new = mac if is_to_be_kept else any_mac()
+    return Finding("address", State.PROBLEM, what, f"ip link set dev {word(bridge.link.name)} address {new}")
 
 
 def _vlans(bridge: Seen, subject: Subject) -> Iterator[Finding]:

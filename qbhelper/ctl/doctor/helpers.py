@@ -6,6 +6,7 @@ import os
 import stat
 
 from qbhelper.ctl.doctor import helper
+from qbhelper.ctl.doctor.privilege_of_file import privilege_of
 from qbhelper.wire import SOCKET_PATH
 
 NAME = "qbhelper"
@@ -22,11 +23,12 @@ class Kind(enum.Enum):
     SETUID = "QEMU's own, setuid root"
     CAPABLE = "QEMU's own, with a file capability"
     PLAIN = "QEMU's own, without privilege"
+    """Or with one that counts for nothing there."""
     UNKNOWN = "unknown"
 
 
 def installed() -> str:
-    """Return where our helper is, or where a package would put it."""
+    """Return where our helper is, or where a package would put it: for words and commands, unlike helper.installed."""
     return helper.installed() or helper.USUAL[0]
 
 
@@ -38,10 +40,9 @@ def kind_of(path: str) -> Kind:
             return Kind.MISSING
         if _is_ours(path):
             return Kind.OURS
-        # Whoever owns it otherwise: that is no way to CAP_NET_ADMIN.
-        if status.st_mode & stat.S_ISUID and status.st_uid == 0:
-            return Kind.SETUID
-        return Kind.CAPABLE if "security.capability" in os.listxattr(path) else Kind.PLAIN
+        if not privilege_of(path, is_of_this_process=False).works:
+            return Kind.PLAIN
+        return Kind.SETUID if status.st_mode & stat.S_ISUID else Kind.CAPABLE
     except (FileNotFoundError, NotADirectoryError):
         return Kind.MISSING
     except OSError:
