@@ -105,10 +105,10 @@ def _await_reader() -> None:
     from termios import FIONREAD  # here, because few refusals are read from a pipe
 
     end = time.monotonic() + SECONDS_TO_READ
-    unread = True
-    while unread and time.monotonic() < end:
+    pauses_since = 0
+    while pauses_since < 3 and time.monotonic() < end:
         time.sleep(SECONDS_TO_READ / 100)
-        unread = any(fcntl.ioctl(2, FIONREAD, bytes(4)))
+        pauses_since += not any(fcntl.ioctl(2, FIONREAD, bytes(4)))
 
 
 def _log(what: "record.Record") -> None:

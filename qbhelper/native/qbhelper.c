@@ -60,20 +60,21 @@ static const __u64 SETPCAP = 1ULL << CAP_SETPCAP;
 /* Then any byte of a message would pass for a hand-over. */
 static bool stderr_is_the_socket;
 
-/* libvirt has a thread read our message from a pipe, and looks at what that has got when our socket is closed: whoever
- * reads is given a tenth of a second before our end closes it. */
+/* libvirt has a thread read our message from a pipe, and looks at what that has kept when our socket is closed: whoever
+ * reads is given a tenth of a second before our end closes it, and when it has read, some milliseconds to keep it. */
 static void await_reader(void)
 {
 	const struct timespec pause = { .tv_nsec = NANOSECONDS_TO_READ / 100 };
 	struct stat file;
-	int unread = 1;
+	int unread, pauses_since = 0;
 
 	if (fstat(STDERR_FILENO, &file) != 0 || !S_ISFIFO(file.st_mode))
 		return;
-	for (int i = 0; i < 100 && unread > 0; i++) {
+	for (int i = 0; i < 100 && pauses_since < 3; i++) {
 		nanosleep(&pause, NULL);
 		if (ioctl(STDERR_FILENO, FIONREAD, &unread) != 0)
 			return;
+		pauses_since += unread == 0;
 	}
 }
 

@@ -62,6 +62,12 @@ def br0() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def replaced() -> None:
+    """QEMU's own helper has made place for ours."""
+    service.install_packages("qbhelper-qemu")
+
+
+@pytest.fixture(scope="module")
 def lan(br0: str) -> Iterator[Lan]:
     """Both guests have booted, in QEMU's sandbox."""
     assert service.pid() == 0, "nobody has asked yet, so nothing runs"
@@ -106,11 +112,11 @@ def test_qemu_gained_no_privilege_and_none_was_there_to_gain(lan: Lan) -> None:
 # --- QEMU that names none -------------------------------------------------------------------------
 
 
-def test_a_bare_nic_is_served_by_the_package_for_qemu(lan: Lan) -> None:
+def test_a_bare_nic_is_served_by_the_package_for_qemu(lan: Lan, request: pytest.FixtureRequest) -> None:
     """QEMU's own helper, which has no privilege in Debian, is refused a TAP; ours in its place gives a port."""
     with Guest("carol", [CAROL], BARE, uid=UID) as carol:
         assert "failed to create tun device: Operation not permitted" in carol.wait_until_refused()
-    service.install_packages("qbhelper-qemu")
+    request.getfixturevalue("replaced")
     with Guest("carol", [CAROL], [*SANDBOX, *BARE], uid=UID) as carol:
         carol.wait_until_ready()
         assert carol.taps() <= world.ports("br0")
@@ -121,7 +127,7 @@ def test_a_bare_nic_is_served_by_the_package_for_qemu(lan: Lan) -> None:
 # --- QEMU that somebody else starts ---------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("lan")
+@pytest.mark.usefixtures("lan", "replaced")
 def test_a_guest_of_libvirts_session_is_on_the_lan() -> None:
     """With nothing configured in libvirt, whose sandbox for QEMU is stricter: QEMU could start no helper there."""
     with starters.libvirt(USER, "carol", CAROL, "br0") as carol:
@@ -138,19 +144,19 @@ def test_a_guest_of_libvirts_session_is_on_the_lan() -> None:
         carol.check(f"ping -c 1 -W 10 {wire.ADDRESS}")
 
 
-@pytest.mark.usefixtures("lan")
+@pytest.mark.usefixtures("replaced")
 def test_whom_libvirt_can_give_no_guest_reads_why() -> None:
     """What virsh shows is our message, and the helper that it asked: from 11 on the one that it finds in its PATH."""
     before = world.interfaces()
-    with pytest.raises(Refused) as refusal, starters.libvirt(USER, "carol", CAROL, "br7"):
-        pass
-    assert (
-        f"no line of /etc/qbhelper/policy.toml allows `br7'; ask the administrator of this host (your uid is {UID})"
-        in str(refusal.value)
-    )
     version = int(world.run("virsh", "--version").split(".")[0])
     helper = "/usr/bin/qemu-bridge-helper" if version >= 11 else str(QEMUS)
-    assert f"error: {helper} --use-vnet --br=br7" in str(refusal.value)
+    for _ in range(8):
+        with pytest.raises(Refused) as refusal, starters.libvirt(USER, "carol", CAROL, "br7"):
+            pass
+        said = str(refusal.value)
+        assert "no line of /etc/qbhelper/policy.toml allows `br7'; ask the administrator of this host" in said
+        assert f"(your uid is {UID})" in said
+        assert f"error: {helper} --use-vnet --br=br7" in said
     assert world.interfaces() == before
 
 
@@ -216,6 +222,7 @@ def test_an_upgrade_under_load_loses_no_request_and_no_guest(lan: Lan) -> None:
     assert lan.alice.taps() | lan.bob.taps() == taps
 
 
+@pytest.mark.usefixtures("replaced")
 def test_what_is_purged_leaves_the_guests_their_network(lan: Lan) -> None:
     """Nothing of the packages runs or is configured any more, QEMU has its own helper back, and the guests live on."""
     world.run(*service.apt("purge", "qbhelper", "qbhelper-libvirt", "qbhelper-qemu"))

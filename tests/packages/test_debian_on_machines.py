@@ -36,7 +36,7 @@ ExecStart=ip link add br0 type bridge
 [Install]
 WantedBy=sockets.target
 """
-PERSISTENT = f'[[allow]]\nbridge = "br0"\nusers = [{PLAIN_UID}]\npersistent = true\n[end]\n'.encode()
+PERSISTENT = f'[[allow]]\nbridge = "br0"\nusers = [{PLAIN_UID}]\nmax_ports = 4\npersistent = true\n[end]\n'.encode()
 
 
 @pytest.fixture(params=["debian13", "debian12"])
