@@ -81,6 +81,11 @@ def _add_run(commands: "Commands[Parser]") -> None:
         yes="is the command's",
         no="a port was refused, 126 or 127 the command can't be run",
     )
+    # Of its own, argparse would write three dots for the command, and that each option stands once.
+    run.usage = (
+        "%(prog)s --bridge BRIDGE [--queues NUMBER] [--vhost] [--mac MAC]\n"
+        "                       [--bridge ...] -- COMMAND ..."
+    )
     run.set_defaults(cards=None)
     run.add_argument(
         "--bridge", metavar="BRIDGE", required=True, action=OfCard, help="a bridge to get a port on; once or more"

@@ -44,6 +44,10 @@ class TestTheParser:
         assert made.epilog.startswith("exit status: 0 ")
         assert all(action.help for action in made._actions)
 
+    def test_the_usage_of_run_shows_where_the_command_stands(self) -> None:
+        """Argparse has nothing but dots for it."""
+        assert " -- COMMAND ...\n" in commands()["run"].format_usage()
+
     def test_the_help_of_all_fits_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """80 columns."""
         monkeypatch.setenv("COLUMNS", "80")
