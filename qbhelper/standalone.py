@@ -105,10 +105,12 @@ def _await_reader() -> None:
     from termios import FIONREAD  # here, because few refusals are read from a pipe
 
     end = time.monotonic() + SECONDS_TO_READ
-    pauses_since = 0
-    while pauses_since < 3 and time.monotonic() < end:
+    unread = True
+    while unread and time.monotonic() < end:
         time.sleep(SECONDS_TO_READ / 100)
-        pauses_since += not any(fcntl.ioctl(2, FIONREAD, bytes(4)))
+        unread = any(fcntl.ioctl(2, FIONREAD, bytes(4)))
+    os.close(2)
+    time.sleep(SECONDS_TO_READ / 33)
 
 
 def _log(what: "record.Record") -> None:

@@ -60,22 +60,25 @@ static const __u64 SETPCAP = 1ULL << CAP_SETPCAP;
 /* Then any byte of a message would pass for a hand-over. */
 static bool stderr_is_the_socket;
 
-/* libvirt has a thread read our message from a pipe, and looks at what that has kept when our socket is closed: whoever
- * reads is given a tenth of a second before our end closes it, and when it has read, some milliseconds to keep it. */
+/* libvirt has a thread read our message from a pipe to its end, and looks at what that has when our socket is closed.
+ * So whoever reads is given a tenth of a second; then the pipe ends, by which that thread knows that this was all (before,
+ * what it has is no string); and some milliseconds later the socket. */
 static void await_reader(void)
 {
 	const struct timespec pause = { .tv_nsec = NANOSECONDS_TO_READ / 100 };
 	struct stat file;
-	int unread, pauses_since = 0;
+	int unread = 1;
 
 	if (fstat(STDERR_FILENO, &file) != 0 || !S_ISFIFO(file.st_mode))
 		return;
-	for (int i = 0; i < 100 && pauses_since < 3; i++) {
+	for (int i = 0; i < 100 && unread > 0; i++) {
 		nanosleep(&pause, NULL);
 		if (ioctl(STDERR_FILENO, FIONREAD, &unread) != 0)
 			return;
-		pauses_since += unread == 0;
 	}
+	close(STDERR_FILENO);
+	for (int i = 0; i < 3; i++)
+		nanosleep(&pause, NULL);
 }
 
 void refuse(const char *format, ...)
