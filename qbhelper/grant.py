@@ -56,7 +56,13 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
     bridge, decision = _decide(request, caller, policy, network)
     terms = decision.terms
     lease = Lease.begin(
-        caller.uid, caller.pid, request.queues, terms.rule, terms.port.identity, persistent=request.persistent
+        caller.uid,
+        caller.pid,
+        request.queues,
+        terms.rule,
+        terms.port.identity,
+        persistent=request.persistent,
+        vhost=request.vhost,
     )
     name = _name_for(caller, decision)
     # By a virtio-net header the guest has the kernel write a checksum anywhere into its frame, and cut it to pieces:

@@ -20,10 +20,11 @@ class Lease:
     identity: 16 hexadecimal digits, never used twice; uid and pid: of the caller; since: seconds since 1970;
     queues: at least 1; rule: the identity of the policy's rule that granted it, 8 hexadecimal digits, None for an
     access list; settings: that of the port's settings, None for a plain port; persistent: the TAP is the caller's, and
-    may outlive the processes that have it open; revoked: it is ended, and the TAP waits for its processes to let go.
+    may outlive the processes that have it open; vhost: fds of /dev/vhost-net came with it; revoked: it is ended, and
+    the TAP waits for its processes to let go.
     """
 
-    __slots__ = ("identity", "persistent", "pid", "queues", "revoked", "rule", "settings", "since", "uid")
+    __slots__ = ("identity", "persistent", "pid", "queues", "revoked", "rule", "settings", "since", "uid", "vhost")
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Lease:
         settings: str | None = None,
         *,
         persistent: bool = False,
+        vhost: bool = False,
         revoked: bool = False,
     ) -> None:
         self.identity: Final = identity
@@ -46,15 +48,24 @@ class Lease:
         self.rule: Final = rule
         self.settings: Final = settings
         self.persistent: Final = persistent
+        self.vhost: Final = vhost
         self.revoked: Final = revoked
 
     @classmethod
     def begin(
-        cls, uid: int, pid: int, queues: int, rule: str | None, settings: str | None = None, *, persistent: bool = False
+        cls,
+        uid: int,
+        pid: int,
+        queues: int,
+        rule: str | None,
+        settings: str | None = None,
+        *,
+        persistent: bool = False,
+        vhost: bool = False,
     ) -> "Lease":
         """Return a lease that begins now."""
         identity = os.urandom(8).hex()
-        return cls(identity, uid, pid, int(time.time()), queues, rule, settings, persistent=persistent)
+        return cls(identity, uid, pid, int(time.time()), queues, rule, settings, persistent=persistent, vhost=vhost)
 
     def alias(self) -> bytes:
         """Return the lease as the alias of its interface."""
@@ -67,6 +78,8 @@ class Lease:
             text += f" settings={self.settings}"
         if self.persistent:
             text += " persistent=1"
+        if self.vhost:
+            text += " vhost=1"
         if self.revoked:
             text += " revoked=1"
         return text.encode()
@@ -89,6 +102,7 @@ class Lease:
             self.rule,
             settings,
             persistent=self.persistent,
+            vhost=self.vhost,
             revoked=revoked,
         )
 
@@ -106,6 +120,7 @@ def parse_alias(alias: bytes) -> Lease | None:
             words.get("rule"),
             words.get("settings"),
             persistent="persistent" in words,
+            vhost="vhost" in words,
             revoked="revoked" in words,
         )
     except (KeyError, ValueError):

@@ -79,6 +79,8 @@ def _why(held: Held, decision: "Decision") -> str:
         return f"{decision.place} says other settings than it was granted with"
     if lease.queues > terms.queues:
         return f"{decision.place} allows {terms.queues} queues, and it has {lease.queues}"
+    if lease.vhost and not terms.vhost:
+        return f"{decision.place} does not allow that it has vhost"
     if lease.persistent and not terms.persistent:
         return f"{decision.place} does not allow that it is persistent"
     return ""

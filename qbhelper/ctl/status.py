@@ -203,6 +203,7 @@ def _lease_as_json(port: Port, lease: Lease) -> dict[str, object]:
         "since": lease.since,
         "asked_by": lease.pid,
         "persistent": lease.persistent,
+        "vhost": lease.vhost,
         "revoked": lease.revoked,
         "rule": lease.rule,
         "file": port.place.path if port.place else None,

@@ -4,6 +4,7 @@
 This works inside the private world of `./dev`, and where the machine itself runs no systemd.
 """
 
+import errno
 import os
 import re
 import select
@@ -160,13 +161,23 @@ def _own_cgroup(name: str, undo: ExitStack) -> Path:
     own = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
     group = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=CGROUPS / (own[1] if own else "")))
 
-    def remove() -> None:
-        _await_empty(group)
-        for directory, _, _ in os.walk(group, topdown=False):
-            os.rmdir(directory)
-
-    undo.callback(remove)
+    undo.callback(_remove, group)
     return group
+
+
+def _remove(group: Path) -> None:
+    """Remove a control group whose processes are ending, and all below it."""
+    deadline = time.monotonic() + END_SECONDS
+    while group.exists():
+        _await_empty(group)
+        try:
+            for directory, _, _ in os.walk(group, topdown=False):
+                os.rmdir(directory)
+        except OSError as error:
+            # A process that has ended may be in it for some moments more, of which the kernel tells nothing.
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            select.select([], [], [], 0.02)
 
 
 def _await_empty(group: Path) -> None:

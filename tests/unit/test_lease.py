@@ -23,6 +23,10 @@ def test_a_lease_is_written_as_one_line() -> None:
         Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 253, "0badcafe", "00c0ffee", persistent=True),
         LEASE.ended(),
         Lease("0" * 16, 2**32 - 1, 2**22, 253402300799, 253, "0badcafe", "00c0ffee", persistent=True).ended(),
+        Lease("0" * 16, 0, 0, 0, 1, None, vhost=True),
+        Lease(
+            "0" * 16, 2**32 - 1, 2**32 - 1, 10**12 - 1, 253, "0badcafe", "00c0ffee", persistent=True, vhost=True
+        ).ended(),
     ],
     ids=str,
 )
@@ -70,6 +74,8 @@ def test_a_lease_is_read_as_it_was_written(lease: Lease) -> None:
         ALIAS + b" persistent=0",
         ALIAS + b" persistent",
         ALIAS + b" revoked=0",
+        ALIAS + b" vhost=0",
+        ALIAS + b" vhost=1 persistent=1",
         ALIAS + b" revoked=1 persistent=1",
         ALIAS + b" rule=",
         ALIAS + b" rule=0badcaf",
