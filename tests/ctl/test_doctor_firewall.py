@@ -324,6 +324,13 @@ class TestNftables:
 class TestDistributionsKernel:
     """Where br_netfilter is a module, and the family bridge knows bridges by their names."""
 
+    @pytest.fixture(autouse=True)
+    def nothing_is_left_in_the_kernel(self) -> Iterator[None]:
+        """Other tests of that machine send frames that br_netfilter, for one, would drop."""
+        yield
+        run("nft flush ruleset")
+        run("modprobe --remove br_netfilter")
+
     def test_the_module_begins_it(self) -> None:
         """Without a setting of anybody's: nothing is dropped until somebody loads it, as Docker does."""
         run("nft add table inet mine")
