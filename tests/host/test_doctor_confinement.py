@@ -37,6 +37,9 @@ profile virtqemud /usr/sbin/virtqemud flags=(attach_disconnected) {
 @pytest.fixture(autouse=True)
 def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Our helper in /usr/bin, and nothing of ours or of libvirt's in AppArmor."""
+    theirs = [path for file in confinement.OF_LIBVIRT if (path := confinement.PROFILES / file).exists()]
+    for path in theirs:
+        path.rename(path.with_name(f"{path.name}.aside"))
     path = Path("/usr/bin/qbhelper")
     shutil.copy(install.installed(), path)
     monkeypatch.setattr(helper, "USUAL", (str(path),))
@@ -47,6 +50,8 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             subprocess.run(["apparmor_parser", "--remove", profile], capture_output=True, check=False)
             profile.unlink()
     LOCAL.unlink(missing_ok=True)
+    for path in theirs:
+        path.with_name(f"{path.name}.aside").rename(path)
 
 
 def may_be_started(path: Path) -> bool:
