@@ -137,6 +137,11 @@ def parse_alias(alias: bytes) -> Lease | None:
     return lease if is_whole and lease.alias() == alias else None
 
 
+def lease_of(kind: bytes, alias: bytes) -> "Lease | None":
+    """Return the lease of an interface of this kind; one that is no TAP has none, whatever its alias is."""
+    return parse_alias(alias) if kind == b"tun" else None
+
+
 def is_lease(word: bytes) -> bool:
     """Whether this could be the identity of a lease."""
     return word.isascii() and _is_hexadecimal(word.decode(), 16)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from qbhelper.errors import AccessDenied, NoSuchLease
 from qbhelper.kernel.link import Network
 from qbhelper.kernel.message import Link
-from qbhelper.lease import Lease, parse_alias
+from qbhelper.lease import Lease, lease_of
 from qbhelper.request import Caller
 from qbhelper.wire import Ending
 
@@ -60,7 +60,7 @@ def is_left_over(link: Link, lease: Lease) -> bool:
 
 def _find(identity: str, network: Network) -> tuple[Link, Lease]:
     for link in network.ports((f"lease={identity} ".encode(),)):
-        lease = parse_alias(link.alias) if link.kind == b"tun" else None
+        lease = lease_of(link.kind, link.alias)
         if lease is not None and lease.identity == identity:
             return link, lease
     raise NoSuchLease(f"there is no lease {identity}", "`qbhelperctl status' lists those that there are")

@@ -19,7 +19,7 @@ from qbhelper.kernel.link import Bridge
 from qbhelper.kernel.message import BRIDGE_PORT_MAC_START, Link
 from qbhelper.kernel.netlink import Links
 from qbhelper.kernel.tap import NOBODYS
-from qbhelper.lease import Lease, parse_alias
+from qbhelper.lease import Lease, lease_of
 from qbhelper.policy.port import PortSettings
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -166,8 +166,7 @@ def _theft_in_words(link: Link) -> str:
 
 
 def _lease_of(link: Link) -> Lease | None:
-    """Return the lease that a TAP tells of; an interface of another kind is not ours, whatever its alias is."""
-    return parse_alias(link.alias) if link.kind == b"tun" else None
+    return lease_of(link.kind, link.alias)
 
 
 def _has_our_mac(link: Link) -> bool:

@@ -81,7 +81,7 @@ def _ask(question: Question) -> tuple[Reply, tuple[int, ...]]:
     problem = "it does not answer"
     while time.monotonic() < begin + SECONDS_TO_TRY:
         try:
-            answer = _ask_once(question)
+            answer = _ask_once(question, begin + SECONDS_TO_TRY - time.monotonic())
         except ConnectionRefusedError as error:
             if time.monotonic() > begin + SECONDS_TO_CONNECT:
                 raise _no_broker(error) from error
@@ -104,10 +104,10 @@ def _unless_refused(reply: Reply, fds: tuple[int, ...]) -> tuple[Reply, tuple[in
     raise Refusal(reply.code, reply.message)
 
 
-def _ask_once(question: Question) -> tuple[Reply, tuple[int, ...]] | None:
-    """Return the answer; None if the broker ended with our question in hand, of which nothing was left."""
+def _ask_once(question: Question, seconds: float) -> tuple[Reply, tuple[int, ...]] | None:
+    """Return the answer, waiting `seconds` for each step; None if the broker ended with our question in hand."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-        connection.settimeout(SECONDS_TO_TRY)
+        connection.settimeout(max(seconds, SECONDS_BETWEEN))
         connection.connect(wire.SOCKET_PATH)
         connection.send(wire.pack_question(question), socket.MSG_NOSIGNAL)
         datagram, fds, flags, _ = socket.recv_fds(connection, wire.REPLY_MAX + 1, _FDS_MAX, socket.MSG_CMSG_CLOEXEC)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from qbhelper.errors import printable
 from qbhelper.kernel import overview
 from qbhelper.kernel.message import Link
-from qbhelper.lease import Lease, parse_alias
+from qbhelper.lease import Lease, lease_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def leases() -> list[Held]:
     names = {each.link.index: each.link.name for each in seen}
     found = []
     for each in seen:
-        lease = parse_alias(each.link.alias) if each.link.kind == b"tun" else None
+        lease = lease_of(each.link.kind, each.link.alias)
         if lease is not None:
             found.append(Held(lease, each.link, names.get(each.link.master), each.is_open))
     return found

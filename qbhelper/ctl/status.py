@@ -16,7 +16,7 @@ from qbhelper.errors import PolicyError, printable
 from qbhelper.kernel import overview
 from qbhelper.kernel.bridge_port import ISOLATED, LEARNING, LOCKED, PVID, UNICAST_FLOOD, UNTAGGED
 from qbhelper.kernel.overview import Counted, Seen
-from qbhelper.lease import Lease, parse_alias
+from qbhelper.lease import Lease, lease_of
 from qbhelper.policy.decision import Place
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class Port:
         self.name = printable(seen.link.name)
         self.is_tap = seen.link.kind == b"tun"
         is_claim = self.is_tap and seen.link.name.startswith(quota.CLAIM)
-        # Only of a TAP: whoever copies an alias to another interface has granted nothing.
-        self.lease: Lease | None = parse_alias(seen.link.alias) if self.is_tap else None
+        self.lease: Lease | None = lease_of(seen.link.kind, seen.link.alias)
         self.what = CLAIM if is_claim else LEASE if self.lease else OTHER
         self.uid = self.lease.uid if self.lease else quota.uid_of_claim(seen.link.name) if is_claim else None
         self.place = places.get(self.lease.rule or "") if self.lease else None

@@ -117,6 +117,9 @@ def _create(vnet_header: bool, queues: int, template: bytes, owner: int) -> Tap:
             name = _made(fds[0], template, names, flags | IFF_TUN_EXCL)
             # A TAP without an owner may be opened by its name by any local user, once it is persistent
             # or has several queues.  Owned by uid 0, by nobody without CAP_NET_ADMIN.
+            ioctl(fds[0], TUNSETOWNER, NOBODYS)
+        if owner != NOBODYS:
+            # Not before all queues are there: its owner could take the last ones, and keep what is left of a failure.
             ioctl(fds[0], TUNSETOWNER, owner - (1 << 32) if owner >> 31 else owner)
     except BaseException:
         Tap(tuple(fds), name).close()
