@@ -36,6 +36,7 @@ def in_policy(
             *_of_bridges(rule.allow, rule.bridges, find),
             *_of_limits(rule, accounts, subordinates),
             *_of_time(rule, policy.rules[:number], policy.rules, accounts, today),
+            *_of_vhost(rule, policy.rules, accounts, today),
         ]
         found += [Problem(rule.place.path, rule.place.line, what, hint) for what, hint in faults]
     return found
@@ -112,7 +113,7 @@ def _of_time(
     rule: Rule, earlier: Sequence[Rule], rules: Sequence[Rule], accounts: "Accounts", today: "Day"
 ) -> Iterator[tuple[str, str]]:
     """Yield why a rule never decides: it has expired, or others decide all that it speaks of."""
-    if rule.expires is not None and rule.expires < today:
+    if rule.expires is not None and _is_over(rule, today):
         yield "expired on {:04}-{:02}-{:02}, and allows nothing".format(*rule.expires), "a later date, or take it out"
         return
     denies = [other for other in (rules if rule.allow else earlier) if not other.allow]
@@ -129,6 +130,38 @@ def _of_time(
             f"never decides: {first} all that it speaks of",
             "the first allow that matches gives the settings: move the special one up, or take it out",
         )
+
+
+def _of_vhost(rule: Rule, rules: Sequence[Rule], accounts: "Accounts", today: "Day") -> Iterator[tuple[str, str]]:
+    """Yield what other rules filter, where their users may have `vhost` by this one: its fds serve any TAP."""
+    if not (rule.allow and rule.terms.vhost and not _is_over(rule, today)):
+        return
+    places = [
+        str(other.place)
+        for other in rules
+        if (other.allow and other.terms.port.is_filtered and not _is_over(other, today))
+        and _may_share(rule.who, other.who, accounts)
+        and _may_decide(rule, other.who, rules, accounts)
+        and _may_decide(other, rule.who, rules, accounts)
+    ]
+    if places:
+        filtered = f"{' and '.join(places)} filter{'s' if len(places) == 1 else ''}"
+        yield (
+            f"its `vhost' can get round what {filtered}, for who may have ports of both",
+            "leave one of the two away, or deny its bridges to whom the other is for (docs/ports.md: vhost-net)",
+        )
+
+
+def _may_decide(rule: Rule, who: Who, rules: Sequence[Rule], accounts: "Accounts") -> bool:
+    """Whether an allow may decide for somebody whom `who` means: not if others always do."""
+    before = rules[: rules.index(rule)]
+    others = [other for other in rules if not other.allow]
+    others += [other for other in before if other.allow and _lasts_as_long(other, rule)]
+    return not _cover(Rule(True, rule.bridges, who, rule.place), others, accounts)
+
+
+def _is_over(rule: Rule, today: "Day") -> bool:
+    return rule.expires is not None and rule.expires < today
 
 
 def _lasts_as_long(other: Rule, rule: Rule) -> bool:
@@ -167,19 +200,29 @@ def _includes(who: Who, other: Who, accounts: "Accounts") -> bool:
     return _have(who.users, other.users, accounts.uid_of) and _have(who.groups, other.groups, accounts.gid_of)
 
 
+def _may_share(who: Who, other: Who, accounts: "Accounts") -> bool:
+    """Whether somebody may be meant by both: who is in a group can be seen of nobody but who asks."""
+    if who.users is None or other.users is None or who.groups is not None or other.groups is not None:
+        return True
+    ours, theirs = _in_numbers(who.users, accounts.uid_of), _in_numbers(other.users, accounts.uid_of)
+    return not {*ours.names}.isdisjoint(theirs.names) or any(
+        low <= end and begin <= high for low, high in ours.ranges for begin, end in theirs.ranges
+    )
+
+
 def _have(ids: Ids | None, others: Ids | None, number_of: Callable[[str], int | None]) -> bool:
     if others is None:
         return True
     if ids is None:
         return False
-    names, ranges = set(ids.names), [*ids.ranges]
-    for name in ids.names:
-        number = number_of(name)
-        if number is not None:
-            ranges.append((number, number))
-    numbers = Ids((), ranges)
-    for name in others.names:
-        number = number_of(name)
-        if name not in names and (number is None or not numbers.have((number,), number_of)):
-            return False
-    return all(any(low <= begin and end <= high for low, high in numbers.ranges) for begin, end in others.ranges)
+    ours, theirs = _in_numbers(ids, number_of), _in_numbers(others, number_of)
+    return {*theirs.names} <= {*ours.names} and all(
+        any(low <= begin and end <= high for low, high in ours.ranges) for begin, end in theirs.ranges
+    )
+
+
+def _in_numbers(ids: Ids, number_of: Callable[[str], int | None]) -> Ids:
+    """Return the same accounts, by name only those that this host does not know."""
+    numbers = {name: number_of(name) for name in ids.names}
+    known = [(number, number) for number in numbers.values() if number is not None]
+    return Ids((name for name, number in numbers.items() if number is None), [*ids.ranges, *known])

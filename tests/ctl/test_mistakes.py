@@ -8,7 +8,8 @@ from hypothesis import given, settings
 
 from qbhelper.ctl import mistakes
 from qbhelper.kernel.link import Bridge
-from qbhelper.policy.rules import Policy
+from qbhelper.policy.port import PortSettings, Terms
+from qbhelper.policy.rules import Policy, Rule
 from qbhelper.request import Caller
 from tests.ctl import goldens
 from tests.support.policies import ACCOUNTS, CALLERS, PATH, TODAY, decide, given_by, policy_of
@@ -55,10 +56,41 @@ def test_a_rule_that_is_said_never_to_decide_never_does(policy: tuple[list[Said]
     """Without it every verdict is the same: else somebody would take out a rule that counts."""
     whole = policy_of(policy[1])
     for problem in mistakes.in_policy(whole, ACCOUNTS, TODAY, find_all):
-        if "not known" not in problem.what:
+        if "not known" not in problem.what and "vhost" not in problem.what:
             rest = tuple(rule for rule in whole.rules if rule.place.line != problem.line)
             assert len(rest) == len(whole.rules) - 1
             assert verdicts(Policy(PATH, rest)) == verdicts(whole), problem.what
+
+
+def with_vhost_and_filters(policy: Policy) -> Policy:
+    """The same rules, of which every other gives vhost, and those between filter."""
+    each = (Terms(vhost=True), Terms(port=PortSettings(vlan=20)))
+    rules = [
+        Rule(rule.allow, rule.bridges, rule.who, rule.place, each[number % 2], rule.expires)
+        for number, rule in enumerate(policy.rules)
+    ]
+    return Policy(policy.path, tuple(rules))
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies)
+def test_who_has_vhost_by_one_rule_and_is_filtered_by_another_is_told_of(policy: tuple[list[Said], str]) -> None:
+    """Whatever way to have both a policy leaves, both rules are named."""
+    whole = with_vhost_and_filters(policy_of(policy[1]))
+    told = {
+        (problem.line, place)
+        for problem in mistakes.in_policy(whole, ACCOUNTS, TODAY, find_all)
+        if "`vhost'" in problem.what
+        for place in (str(rule.place) for rule in whole.rules)
+        if f"{place} " in f"{problem.what} ".replace(",", " ")
+    }
+    for caller in CALLERS:
+        granted = [decision for bridge in ASKED if (decision := decide(whole, caller, bridge)).allowed]
+        for one in granted:
+            for other in granted:
+                if one.terms.vhost and other.terms.port.is_filtered:
+                    assert one.place is not None
+                    assert (one.place.line, str(other.place)) in told
 
 
 def test_a_policy_without_mistakes_has_none() -> None:
