@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _NO_IPV6_ADDRESS = attribute(
     IFLA_AF_SPEC, attribute(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE))
 )
+_NO_BRIDGE = "is not a Linux bridge; `ip link show type bridge' lists them"
 
 
 class Bridge:
@@ -224,9 +225,11 @@ class Network:
         try:
             self._links.set(start + _mtu(mtu))
         except OSError as error:
+            what = f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}"
+            if not bridge.is_bridge:  # the loopback has an MTU that no TAP can have
+                raise NoSuchBridge(what, f"`{printable(bridge.name)}' {_NO_BRIDGE}") from error
             raise KernelError(
-                f"failed to set mtu of device `{printable(tap)}' to {mtu}: {reason(error)}",
-                f"a TAP takes 68 to 65521 bytes; if `{printable(bridge.name)}' is the bridge you mean, change its MTU",
+                what, f"a TAP takes 68 to 65521 bytes: change the MTU of bridge `{printable(bridge.name)}'"
             ) from error
         try:
             self._links.set(start + _address())
@@ -255,7 +258,7 @@ def _master(bridge: Bridge) -> bytes:
 def _failed_to_add(tap: bytes, bridge: Bridge, error: OSError) -> KernelError | NoSuchBridge | Taken:
     what = f"failed to add interface `{printable(tap)}' to bridge `{printable(bridge.name)}': {reason(error)}"
     if error.errno == errno.EOPNOTSUPP:
-        return NoSuchBridge(what, "it is not a Linux bridge; `ip link show type bridge' lists them")
+        return NoSuchBridge(what, f"it {_NO_BRIDGE}")
     if error.errno == errno.EXFULL:
         return Taken(what, "all 1023 ports of the bridge are taken")
     return KernelError(what)

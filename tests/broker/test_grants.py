@@ -169,17 +169,18 @@ def test_the_answer_names_the_tap(daemon: Broker, br0: str) -> None:
 
 def test_codes_are_typed(br0: str) -> None:
     """A program can tell one refusal from another without reading the message."""
-    world.write_access_list("allow br0\nallow br9\nallow nic\n")
+    world.write_access_list("allow br0\nallow br9\nallow nic\nallow lo\n")
     world.run("ip", "link", "add", "nic", "type", "veth", "peer", "name", "far")
     try:
         with broker.by_hand():
-            codes = {name: broker.ask(name).reply.code.name for name in ("br1", "br9", "nic", "br0:1", "")}
+            codes = {name: broker.ask(name).reply.code.name for name in ("br1", "br9", "nic", "lo", "br0:1", "")}
     finally:
         world.run("ip", "link", "del", "nic")
     assert codes == {
         "br1": "NOT_ALLOWED",
         "br9": "NO_SUCH_BRIDGE",
         "nic": "NO_SUCH_BRIDGE",
+        "lo": "NO_SUCH_BRIDGE",
         "br0:1": "NOT_ALLOWED",
         "": "NOT_ALLOWED",
     }

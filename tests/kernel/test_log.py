@@ -111,7 +111,7 @@ def test_a_grant_is_a_record_of_the_callers(way: Way, br0: str) -> None:
         ("allow br0\ndeny br7\n", "br7", "NOT_ALLOWED", "/etc/qemu/bridge.conf:2"),
         ("allow all\n", "br7", "NO_SUCH_BRIDGE", None),
         ("oops\n", "br0", "NOT_ALLOWED", None),
-        ("allow all\n", "lo", "INTERNAL", None),
+        ("allow all\n", "lo", "NO_SUCH_BRIDGE", None),
     ],
     ids=["no line", "a deny", "no bridge", "broken list", "not a bridge"],
 )

@@ -179,7 +179,8 @@ def test_an_mtu_that_no_tap_can_have_is_refused(way: Way, br0: str) -> None:
     """A bridge can have a larger MTU than a TAP; the helper says which it could not set."""
     world.run("ip", "link", "set", br0, "mtu", "65535")
     with way.call() as outcome:
-        refused(outcome, "failed to set mtu of device `tap0' to 65535: Invalid argument")
+        line = refused(outcome, "failed to set mtu of device `tap0' to 65535: Invalid argument; ")
+    assert line.endswith("; a TAP takes 68 to 65521 bytes: change the MTU of bridge `br0'")
 
 
 def test_a_network_card_is_no_bridge(way: Way) -> None:
@@ -192,6 +193,14 @@ def test_a_network_card_is_no_bridge(way: Way) -> None:
         assert "`ip link show type bridge' lists them" in line
     finally:
         world.run("ip", "link", "del", "nic0")
+
+
+def test_the_loopback_is_no_bridge(way: Way) -> None:
+    """It has an MTU that no TAP can have, of which the original speaks; the helper says what is wrong as well."""
+    world.write_access_list("allow lo\n")
+    with way.call(bridge="lo") as outcome:
+        line = refused(outcome, "failed to set mtu of device `tap0' to 65536: Invalid argument; ")
+    assert line.endswith("; `lo' is not a Linux bridge; `ip link show type bridge' lists them")
 
 
 def test_a_tap_is_no_bridge(way: Way, br0: str) -> None:
