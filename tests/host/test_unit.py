@@ -17,6 +17,7 @@ from tests.host import service
 from tests.support import world
 from tests.support.broker import PATIENCE, kill
 from tests.support.caller import PLAIN_UID
+from tests.support.crowd import Call
 from tests.support.guest import Guest, Nic
 
 pytestmark = pytest.mark.inside("debian13", "debian12")
@@ -186,6 +187,19 @@ def test_no_request_is_lost_while_the_access_list_changes() -> None:
     assert wrong == []
     assert service.show("Result") == "success"
     assert "reload" in service.logged("QBHELPER_EVENT=reload", "--output=verbose")
+
+
+def test_no_request_is_lost_while_the_socket_is_restarted() -> None:
+    """Callers get a port although for a moment nobody listens, as they find the socket's file (see its unit)."""
+    for _ in range(10):
+        # Else the sixth start within ten seconds would be too many.
+        world.run("systemctl", "reset-failed", service.SOCKET)
+        world.run("systemctl", "stop", service.SOCKET)
+        calls = [Call(service.HELPER, "br0", PLAIN_UID) for _ in range(4)]
+        world.run("systemctl", "start", service.SOCKET)
+        for call in calls:
+            with call.finish() as outcome:
+                assert outcome.granted, outcome
 
 
 def test_a_killed_broker_is_followed_by_another(br0: str) -> None:
