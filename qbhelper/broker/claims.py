@@ -23,9 +23,9 @@ LOOK_SECONDS = 1
 class Claims:
     """The claims of this network namespace, and since when each has been seen."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, links: Links) -> None:
         self._journal = journal
-        self._links = Links()
+        self._links = links
         self._seen: dict[int, float] = {}
         self._next_look = 0.0
 

@@ -28,23 +28,27 @@ SECONDS_BETWEEN_LOOKS = 5.0
 class Leases:
     """The leases of this network namespace.  `events` is to be read whenever it can be."""
 
-    def __init__(self, journal: Journal, with_macs: Mapping[str, PortSettings]) -> None:
+    def __init__(self, journal: Journal, with_macs: Mapping[str, PortSettings], links: Links) -> None:
         """Take over from the broker before: its leases go on, what was kept against the rules is removed.
 
-        with_macs: by the identity of a rule that has `macs`, what it says of its ports.
+        with_macs: by the identity of a rule that has `macs`, what it says of its ports; links: to ask through.
         """
         self._journal = journal
         self._with_macs = with_macs
         self._last_thief = ""
         self._down: set[int] = set()  # ports of leases of which the kernel announces nothing
+        self._has_missed = False  # whether some of all interfaces may not have been looked at
         self._next_look = 0.0
-        self._links = Links()
+        self._links = links
         self.events = Announcements()  # before the dump, so that nothing falls between
         self._look_at_all()
 
     def any(self) -> bool:
-        """Whether somebody holds a lease now."""
-        return any(_lease_of(link) is not None for link in self._links.dump())
+        """Whether somebody holds a lease now, or may do so."""
+        try:
+            return any(_lease_of(link) is not None for link in self._links.dump())
+        except InterruptedError:
+            return True
 
     def handle_events(self) -> None:
         """Read the waiting announcements, and end the leases that were tampered with."""
@@ -71,12 +75,14 @@ class Leases:
 
     def patience(self, now: float) -> float | None:
         """Return after how many seconds `look_again` is due; None: not until something is announced."""
-        return max(0.0, self._next_look - now) if self._down else None
+        return max(0.0, self._next_look - now) if self._down or self._has_missed else None
 
     def look_again(self, now: float) -> None:
-        """Look at the ports that are down, if it is time.  now: time.monotonic."""
-        if self._down and now >= self._next_look:
+        """Look at the ports that are down, and at what was missed, if it is time.  now: time.monotonic."""
+        if self.patience(now) == 0:
             self._next_look = now + SECONDS_BETWEEN_LOOKS
+            if self._has_missed:
+                self._look_at_all()
             for index in [*self._down]:
                 link = self._links.get(index)
                 if link is None:
@@ -85,9 +91,18 @@ class Leases:
                     self._judge(link)
 
     def _look_at_all(self) -> None:
-        for link in self._links.dump():
+        self._has_missed = False
+        for link in self._dump():
             self._judge(link)
         self._hold_macs(None)
+
+    def _dump(self) -> list[Link]:
+        """Return all interfaces; none where they came and went all the while, and then look again later."""
+        try:
+            return self._links.dump()
+        except InterruptedError:
+            self._has_missed = True
+            return []
 
     def _judge(self, link: Link) -> None:
         lease = _lease_of(link)
@@ -114,7 +129,7 @@ class Leases:
 
     def _hold_macs(self, taken: set[bytes] | None) -> None:
         """See to it that ports with `macs` have them, all, or those whose are among these: somebody has taken them."""
-        for link in self._links.dump() if self._with_macs else ():
+        for link in self._dump() if self._with_macs else ():
             lease = _lease_of(link)
             settings = self._with_macs.get(lease.rule) if lease and lease.rule else None
             if not settings or (taken is not None and taken.isdisjoint(settings.macs)):

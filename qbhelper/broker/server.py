@@ -27,6 +27,7 @@ from qbhelper.broker.snapshot import Snapshot
 from qbhelper.errors import AccessDenied, Busy, QbError
 from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
+from qbhelper.kernel.netlink import Links
 from qbhelper.request import Request
 from qbhelper.wire import Code, Ending, Reply, WireError
 
@@ -63,8 +64,9 @@ class Server:
         self._journal = journal
         self._idle = idle
         self._network = identity.network_of(listener)
-        self._leases = Leases(journal, snapshot.with_macs())
-        self._claims = Claims(journal)
+        links = Links()
+        self._leases = Leases(journal, snapshot.with_macs(), links)
+        self._claims = Claims(journal, links)
         self._selector = selectors.DefaultSelector()
         self._kernel = Network()
         self._silent: OrderedDict[int, Connection] = OrderedDict()  # oldest, so next to expire, first

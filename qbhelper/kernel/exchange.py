@@ -11,7 +11,19 @@ import struct
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket  # noqa: N812
 
-from qbhelper.kernel.message import HALF, NETLINK_ROUTE, NLM_F_ACK, NLMSG_DONE, NLMSG_ERROR, error_in, messages, pack
+from qbhelper.kernel.message import (
+    HALF,
+    INTERRUPTED,
+    NETLINK_ROUTE,
+    NLM_F_ACK,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    error_in,
+    messages,
+    pack,
+    until_whole,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,27 +79,35 @@ class Exchange:
     def ask(self, kind: int, body: bytes, flags: int = 0) -> list[bytes]:
         """Send a request, and return the payloads that the kernel answers with before it says that all is done.
 
-        Raises Refused, or another OSError if the conversation itself fails.
+        Raises Refused, or another OSError if the conversation itself fails; InterruptedError if that is a dump, and
+        what it is about came and went all the while.
         """
+        return until_whole(lambda: self._ask_once(kind, body, flags))
+
+    def _ask_once(self, kind: int, body: bytes, flags: int) -> list[bytes]:
         self._sequence += 1
         self._socket.send(pack(kind, flags | NLM_F_ACK, self._sequence, body))
         payloads = []
-        for kind_of_answer, payload in self._answers():
+        is_whole = True
+        for kind_of_answer, flags_of_answer, payload in self._answers():
+            is_whole = is_whole and not flags_of_answer & NLM_F_DUMP_INTR
             if kind_of_answer in (NLMSG_ERROR, NLMSG_DONE):  # the second ends a dump, and may tell of an error, too
                 if code := error_in(payload):
                     raise Refused(code, _words(payload))
                 break
             payloads.append(payload)
+        if not is_whole:
+            raise InterruptedError(errno.EINTR, INTERRUPTED)
         return payloads
 
-    def _answers(self) -> "Iterator[tuple[int, bytes]]":
+    def _answers(self) -> "Iterator[tuple[int, int, bytes]]":
         while True:
             data = self._socket.recv(_RECEIVE)
             if not data:
                 raise OSError(errno.EBADMSG, HALF)
-            for kind, _, sequence, payload in messages(data):
+            for kind, flags, sequence, payload in messages(data):
                 if sequence == self._sequence:
-                    yield kind, payload
+                    yield kind, flags, payload
 
 
 def attributes(data: bytes, start: int = 0) -> "Iterator[tuple[int, bytes]]":

@@ -134,9 +134,9 @@ class Network:
         """Return the TAPs in whose description one of `needles` stands.  Raises Busy and KernelError."""
         try:
             return self._links.dump_taps(needles)
+        except InterruptedError as error:
+            raise Busy("interfaces came and went while they were counted", "try again") from error
         except OSError as error:
-            if error.errno == errno.EINTR:
-                raise Busy("interfaces came and went while they were counted", "try again") from error
             raise KernelError(f"failed to count the ports: {reason(error)}") from error
 
     def rename(self, tap: Link, template: bytes) -> None:

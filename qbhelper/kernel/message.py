@@ -7,8 +7,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Final
+    from collections.abc import Callable, Iterator
+    from typing import Final, TypeVar
+
+    Answer = TypeVar("Answer")
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
@@ -59,6 +61,9 @@ _ATTRIBUTE = struct.Struct("=HH")
 _NUMBER = struct.Struct("=I")
 _ERROR = struct.Struct("=i")
 HALF = "the kernel sent half a netlink message"
+DUMPS_MAX = 10
+"""So often a dump is asked for, until nothing came or went while the kernel made it."""
+INTERRUPTED = "what there is came and went all the while"
 _TYPE_MASK = 0x3FFF
 """Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
 
@@ -210,6 +215,19 @@ def _unpack_link(payload: bytes) -> Link:
         or 1,
         has_carrier=attributes.get(IFLA_CARRIER, b"\0") != b"\0",
     )
+
+
+def until_whole(ask: "Callable[[], Answer]") -> "Answer":
+    """Return what `ask` does; where it raises InterruptedError, for a dump with NLM_F_DUMP_INTR, ask again.
+
+    Something may be missing in such a one (docs.kernel.org/userspace-api/netlink/intro.html).  But not for ever.
+    """
+    for _ in range(DUMPS_MAX - 1):
+        try:
+            return ask()
+        except InterruptedError:
+            continue
+    return ask()
 
 
 def error_in(payload: bytes) -> int:

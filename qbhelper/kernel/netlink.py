@@ -29,6 +29,7 @@ from qbhelper.kernel.message import (
     of_kind,
     pack,
     parse_link,
+    until_whole,
 )
 
 TYPE_CHECKING = False
@@ -68,15 +69,18 @@ class Links:
         return self._one(ifinfo(index) + NO_STATISTICS)
 
     def dump(self) -> list[Link]:
-        """Describe every interface of the network namespace."""
-        return self._ask((RTM_GETLINK, NLM_F_DUMP, ifinfo(0) + NO_STATISTICS))
+        """Describe every interface of the network namespace.
+
+        Raises InterruptedError if interfaces came and went all the while: some may be missing.
+        """
+        return self._dump(ifinfo(0) + NO_STATISTICS)
 
     def dump_taps(self, needles: tuple[bytes, ...]) -> list[Link]:
         """Describe the TAPs, and tuns, in whose description one of these bytes stand.
 
-        Raises OSError (EINTR) if interfaces came or went meanwhile: some may be missing.
+        Raises InterruptedError as `dump` does.
         """
-        return self._ask((RTM_GETLINK, NLM_F_DUMP, ifinfo(0) + NO_STATISTICS + of_kind(b"tun")), needles=needles)
+        return self._dump(ifinfo(0) + NO_STATISTICS + of_kind(b"tun"), needles)
 
     def set(self, body: bytes) -> None:
         """Set what is in the body of a request, as `by_name` and `ifinfo` make them."""
@@ -92,6 +96,9 @@ class Links:
     def delete(self, index: int) -> None:
         """Delete an interface, whoever holds it open."""
         self._ask((RTM_DELLINK, NLM_F_ACK, ifinfo(index)))
+
+    def _dump(self, body: bytes, needles: tuple[bytes, ...] = ()) -> list[Link]:
+        return until_whole(lambda: self._ask((RTM_GETLINK, NLM_F_DUMP, body), needles=needles))
 
     def _one(self, body: bytes) -> Link | None:
         try:
@@ -116,7 +123,7 @@ class Links:
         for kind, flags, number, payload in self._answers():
             if number < first:
                 continue  # the rest of an answer that somebody stopped waiting for
-            if needles and flags & NLM_F_DUMP_INTR:
+            if flags & NLM_F_DUMP_INTR:
                 problem = errno.EINTR
             if kind in (NLMSG_ERROR, NLMSG_DONE):  # the second ends a dump, and may tell of an error, too
                 problem = problem or error_in(payload)

@@ -8,12 +8,15 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from qbhelper.broker.journal import Journal
+from qbhelper.broker.leases import Leases
 from qbhelper.kernel import announcements
 from qbhelper.kernel.announcements import Announcements
 from qbhelper.kernel.tap import IFF_NO_PI, IFF_TAP, IFF_VNET_HDR, TUNSETIFF, TUNSETOWNER
@@ -21,6 +24,7 @@ from qbhelper.wire import Code
 from tests.support import broker, world
 from tests.support.broker import Answer, Broker
 from tests.support.caller import PLAIN_UID
+from tests.support.disturbed import GROUP, DisturbedLinks, many_interfaces
 
 pytestmark = pytest.mark.needs_root
 
@@ -182,6 +186,24 @@ def test_so_many_events_that_some_are_lost_hide_nothing(daemon: Broker, br0: str
         do(answer, TUNSETPERSIST, 1)
         os.kill(daemon.worker, signal.SIGCONT)
         assert broker.await_links(lambda: name not in world.interfaces())
+
+
+def test_interfaces_that_come_and_go_all_the_while_hide_nothing() -> None:
+    """Who keeps the broker from seeing all of them is seen at its next look; and meanwhile it does not end."""
+    with many_interfaces(), closing(DisturbedLinks()) as links:
+        world.run("ip", "tuntap", "add", "dev", "kept", "mode", "tap")
+        world.run("ip", "link", "set", "kept", "alias", ALIAS, "group", GROUP)
+        links.times = 1000
+        leases = Leases(Journal(), {}, links)
+        with closing(leases.events):
+            assert "kept" in world.interfaces()
+            assert leases.any()
+            assert leases.patience(0.0) is not None
+            links.times = 0
+            leases.look_again(time.monotonic())
+            assert "kept" not in world.interfaces()
+            assert not leases.any()
+            assert leases.patience(0.0) is None
 
 
 def test_a_reload_that_nobody_waits_for_leaves_no_lease_unwatched(either: Broker, br0: str) -> None:
