@@ -38,6 +38,10 @@ class _Ended(BaseException):
         self.number = number
 
 
+class _Stopped(BaseException):
+    """The signal of Ctrl-Z has come."""
+
+
 class Meter:
     """Makes rates of what was counted at two looks that are INTERVAL apart, or nearly."""
 
@@ -73,17 +77,12 @@ def run(*, as_json: bool) -> int:
     Raises KernelError where the kernel does not tell, BrokenPipeError where nobody reads.
     """
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
-    show = _draw if on_terminal else _Printer(as_json=as_json).show
     try:
         with _signals_raise(), Changes() as changes:
-            if not on_terminal:
-                _keep_showing(changes, show)
-            try:
-                sys.stdout.write(_ENTER)
-                _keep_showing(changes, show)
-            finally:
-                sys.stdout.write(_LEAVE)
-                sys.stdout.flush()
+            if on_terminal:
+                _keep_drawing(changes)
+            else:
+                _keep_showing(changes, _Printer(as_json=as_json).show)
     except _Ended as end:
         # As who sent it expects: a shell stops its loop, too.
         signal.signal(end.number, signal.SIG_DFL)
@@ -108,6 +107,34 @@ def _signals_raise() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _keep_drawing(changes: Changes) -> None:
+    """Draw on the terminal's other screen, and leave it for as long as we are stopped (Ctrl-Z) and in the end."""
+    stops = signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN
+    try:
+        while True:
+            try:
+                if stops:
+                    signal.signal(signal.SIGTSTP, _raise_stopped)
+                sys.stdout.write(_ENTER)
+                _keep_showing(changes, _draw)
+            except _Stopped:
+                _leave()
+                signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGTSTP)  # returns when the shell has us go on
+    finally:
+        _leave()
+
+
+def _raise_stopped(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # no other may come between while the terminal is put in order
+    raise _Stopped
+
+
+def _leave() -> None:
+    sys.stdout.write(_LEAVE)
+    sys.stdout.flush()
 
 
 def _keep_showing(changes: Changes, show: Callable[[Picture, Rates], None]) -> None:

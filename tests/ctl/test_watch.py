@@ -88,6 +88,7 @@ def watching(*words: str, terminal: tuple[int, int] | None = None, ignores: int 
         stderr=subprocess.PIPE,
         env={"PATH": os.environ["PATH"], "TERM": "xterm"},
         preexec_fn=prepare,
+        process_group=0,  # as a shell has it: what has nobody to make it go on is not stopped
     )
     os.close(theirs)
     watcher = Watcher(child, ours)
@@ -154,6 +155,33 @@ def test_on_a_terminal_it_is_drawn_in_place() -> None:
         watcher.child.send_signal(signal.SIGINT)
         watcher.await_text(lambda text: text.endswith(LEAVE))
         assert watcher.ended() == (-signal.SIGINT, b"")
+
+
+def test_a_terminal_is_in_order_while_it_is_stopped() -> None:
+    """Ctrl-Z gives the shell its own screen with a cursor; when it goes on, all is drawn anew."""
+    with watching(terminal=(24, 80)) as watcher:
+        for number in range(2):
+            watcher.await_text(lambda text: "no ports" in text.rpartition(ENTER)[2])
+            watcher.child.send_signal(signal.SIGTSTP)
+            watcher.await_text(lambda text, number=number: text.count(LEAVE) == number + 1)  # type: ignore[misc]
+            _, ended = os.waitpid(watcher.child.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(ended)
+            assert watcher.text.endswith(LEAVE)
+            watcher.child.send_signal(signal.SIGCONT)
+            watcher.await_text(lambda text, number=number: text.count(ENTER + "\033[H") == number + 2)  # type: ignore[misc]
+        watcher.child.send_signal(signal.SIGTERM)
+        watcher.await_text(lambda text: text.endswith(LEAVE))
+        assert watcher.ended() == (-signal.SIGTERM, b"")
+
+
+def test_a_stop_that_is_ignored_stays_ignored() -> None:
+    """As for a program that nobody could make go on."""
+    with watching(terminal=(24, 80), ignores=signal.SIGTSTP) as watcher:
+        watcher.await_text(lambda text: "no ports" in text)
+        watcher.child.send_signal(signal.SIGTSTP)
+        with broker.ask(uid=ALICE) as port:
+            watcher.await_text(lambda text: port.name in text)
+        assert LEAVE not in watcher.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
