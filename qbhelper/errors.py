@@ -19,6 +19,9 @@
      ├── KernelError         the kernel refused a step: the message says which, on what
      └── HandOverError       the TAP could not be passed on: the program that called is gone or wrong
 
+qbhelperctl has others of its own, for what the broker (ctl/client.py) or a QEMU (ctl/monitor.py) says to it: no helper
+meets or imports them, and they end it with a status of its own.
+
 The text is one line: what failed and on what, in the words of QEMU's own helper where it has
 words for the case (people and libvirt search for them), then what to do next.  Every error ends
 the program with exit status 1, as QEMU's helper does (contract 1.1).

@@ -122,7 +122,7 @@ class TestImports:
 def test_two_modules_run_other_programs() -> None:
     """And no other: journalctl is read while it runs, the doctor's programs are asked and end."""
     users = {path.relative_to(CORE) for path in SOURCES if "subprocess" in split(path)[1]}
-    assert users == {Path("ctl/journal.py"), Path("ctl/doctor/programs.py")}
+    assert users == {Path("ctl/journal.py"), Path("ctl/programs.py")}
 
 
 def test_all_of_the_core_is_looked_at() -> None:

@@ -170,7 +170,7 @@ def _trick_of(link: Link, lease: Lease) -> str | None:
     if link.owner != (lease.uid if lease.persistent else NOBODYS) or link.group is not None:
         return "gave it away"
     if link.queues > lease.queues:
-        return f"opened more queues than the {lease.queues} that were granted"
+        return f"opened {link.queues} queues, and was granted {lease.queues}"
     if not _has_our_mac(link):
         return _theft_in_words(link)
     return None

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from qbhelper.ctl import client
 from qbhelper.ctl.client import Granted
-from qbhelper.errors import UsageError, printable
-from qbhelper.policy import values
-from qbhelper.policy.values import WrongValue
-from qbhelper.request import Request, is_bridge_name
+from qbhelper.ctl.words import mac_of, require_bridge_name
+from qbhelper.errors import printable
+from qbhelper.request import Request
 from qbhelper.wire import Code
 
 QEMUS_MACS = "52:54:00"
@@ -27,20 +26,12 @@ class Card:
 
     def check_bridge(self) -> None:
         """Raise UsageError if no bridge can have that name."""
-        if not is_bridge_name(os.fsencode(self.bridge)):
-            raise UsageError(
-                f"`{printable(self.bridge)}' can't be the name of a bridge",
-                "name one as `ip link show type bridge' prints it",
-            )
+        require_bridge_name(os.fsencode(self.bridge))
 
     def checked_mac(self) -> str | None:
         """Return the MAC address as it is written best.  Raises UsageError if it is none, or not for a guest."""
-        if self.mac is None:
-            return None
-        try:
-            return values.macs(self.mac)[0].hex(":")
-        except WrongValue as error:
-            raise UsageError(*error.faults[0]) from None
+        mac = mac_of(self.mac)
+        return None if mac is None else mac.hex(":")
 
     def ask_for_port(self) -> tuple[Granted, str]:
         """Return a port for it, and the guest's MAC address: as it was said, or one that the rule lets through.

@@ -14,7 +14,7 @@ from posixpath import basename, dirname
 from qbhelper import sources
 from qbhelper.accounts import HostAccounts
 from qbhelper.ctl import mistakes, people
-from qbhelper.ctl.output import EXIT_NO, EXIT_YES, paint, say, say_json
+from qbhelper.ctl.output import EXIT_NO, EXIT_YES, counted, paint, say, say_json
 from qbhelper.ctl.tree import WORDS, Tree, default_path
 from qbhelper.errors import KernelError, PolicyError, Problem, printable, reason
 from qbhelper.kernel.link import Bridge, Network
@@ -197,7 +197,7 @@ def _print(report: Report) -> None:
         say(_line(problem, ""))
     for problem in report.warnings:
         say(_line(problem, paint("warning", "doubtful") + ": "))
-    errors, warnings = _count(len(report.errors), "error"), _count(len(report.warnings), "warning")
+    errors, warnings = counted(len(report.errors), "error"), counted(len(report.warnings), "warning")
     if report.errors:
         say(paint(errors, "bad") + (f", {warnings}" if report.warnings else ""))
         return
@@ -207,22 +207,18 @@ def _print(report: Report) -> None:
 
 def summary(report: Report) -> str:
     """Return in a few words what was looked at and found, if there are no errors."""
-    found = _count(len(report.warnings), "warning") + " (qbhelperctl check)" if report.warnings else "nothing wrong"
+    found = counted(len(report.warnings), "warning") + " (qbhelperctl check)" if report.warnings else "nothing wrong"
     return f"{_checked(report)}, {found}"
 
 
 def _checked(report: Report) -> str:
     kinds = " and ".join(dict.fromkeys(kind for _, kind in report.checked))
-    return f"{kinds}: {_count(report.rules, 'rule')} in {_count(len(report.checked), 'file')}"
+    return f"{kinds}: {counted(report.rules, 'rule')} in {counted(len(report.checked), 'file')}"
 
 
 def _line(problem: Problem, kind: str) -> str:
     place = f"{problem.path}:{problem.line}" if problem.line else problem.path
     return f"{paint(place, 'strong')}: {kind}{problem.what}; {problem.hint}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _as_json(report: Report) -> object:

@@ -15,14 +15,12 @@ from qbhelper.broker.snapshot import Snapshot
 from qbhelper.ctl import people, terms
 from qbhelper.ctl.output import EXIT_NO, EXIT_YES, paint, say, say_json
 from qbhelper.ctl.people import Person
-from qbhelper.errors import AccessListError, Busy, KernelError, PolicyError, QbError, UsageError, printable
+from qbhelper.ctl.words import mac_of, require_bridge_name
+from qbhelper.errors import AccessListError, Busy, KernelError, PolicyError, QbError, printable
 from qbhelper.grant import why
 from qbhelper.kernel.link import Bridge, Network
 from qbhelper.lease import Lease, parse_alias
-from qbhelper.policy import values
 from qbhelper.policy.decision import Decision
-from qbhelper.policy.values import WrongValue
-from qbhelper.request import is_bridge_name
 
 if TYPE_CHECKING:
     from qbhelper.policy.decision import Verdicts
@@ -61,11 +59,8 @@ class Answer:
 
 def run(user: str | None, bridge: bytes, mac: str | None, *, as_json: bool) -> int:
     """Answer for `user`, by default who calls; print the answer.  Raises QbError where there is none."""
-    address = _mac_of(mac)
-    if not is_bridge_name(bridge):
-        raise UsageError(
-            f"`{printable(bridge)}' can't be the name of a bridge", "name one as `ip link show type bridge' prints it"
-        )
+    address = mac_of(mac)
+    require_bridge_name(bridge)
     answer = answer_for(people.asked_about(user, "explain"), bridge)
     answer.mac = address
     if as_json:
@@ -73,16 +68,6 @@ def run(user: str | None, bridge: bytes, mac: str | None, *, as_json: bool) -> i
     else:
         _print(answer)
     return EXIT_YES if answer.is_yes else EXIT_NO
-
-
-def _mac_of(word: str | None) -> bytes | None:
-    if word is None:
-        return None
-    try:
-        return values.macs(word)[0]
-    except WrongValue as error:
-        what, hint = error.faults[0]
-        raise UsageError(what, hint) from None
 
 
 def answer_for(person: Person, asked: bytes) -> Answer:

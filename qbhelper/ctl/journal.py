@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from qbhelper import record
+from qbhelper.ctl import programs
 from qbhelper.errors import QbError, printable
 
-PROGRAMS = ("/usr/bin/journalctl", "/bin/journalctl", "/run/current-system/sw/bin/journalctl")
-"""Where distributions have it; the last is NixOS's."""
 _FIELDS = ("MESSAGE", "SYSLOG_IDENTIFIER", "_UID")
 _OURS = ("EVENT", "UID", "PID", "BY_UID", "BRIDGE", "INTERFACE", "LEASE", "CODE", "RULE", "REASON")
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
+_ENVIRONMENT = programs.ENVIRONMENT | {"LC_ALL": "C.UTF-8"}
 _COMPLAINTS_MAX = 1 << 16
 """Bytes."""
 
@@ -30,7 +29,7 @@ def read(matches: Sequence[str], since: str | None, *, following: bool) -> Itera
     since: a time as journalctl takes it; following: begin with the last ones, and go on until nobody reads us.
     Raises QbError where there is no journal, or journalctl does not do it; BrokenPipeError where nobody reads.
     """
-    program = next((path for path in PROGRAMS if os.path.exists(path)), None)
+    program = programs.find("journalctl")
     if program is None or not os.path.exists(record.JOURNAL):
         raise QbError(
             f"there is no {'journal' if program else 'journalctl'} on this host",

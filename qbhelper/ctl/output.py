@@ -91,3 +91,8 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
 
 def _wrapped(cell: str, wide: int) -> list[str]:
     return [line.replace(TIED, " ") for line in textwrap.wrap(cell, wide, break_on_hyphens=False)] or [""]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are of a thing, which is named in the singular."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qbhelper.ctl import people, revoke
 from qbhelper.ctl.explain import policy_for
 from qbhelper.ctl.held import Held, leases
-from qbhelper.ctl.output import EXIT_NO, EXIT_YES, say, say_json, table, width
+from qbhelper.ctl.output import EXIT_NO, EXIT_YES, counted, say, say_json, table, width
 from qbhelper.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _why(held: Held, decision: "Decision") -> str:
     if lease.settings != terms.port.identity:
         return f"{decision.place} says other settings than it was granted with"
     if lease.queues > terms.queues:
-        return f"{decision.place} allows {terms.queues} queues, and it has {lease.queues}"
+        return f"{decision.place} allows {counted(terms.queues, 'queue')}, and it has {lease.queues}"
     if lease.vhost and not terms.vhost:
         return f"{decision.place} does not allow that it has vhost"
     if lease.persistent and not terms.persistent:

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a command of qbhelperctl is made known to the parser: its help, its exit status, what all or several have."""
+"""How a command of qbhelperctl is made known to the parser: its help, its exit status, what all or several have.
+
+And what several check of the words that they take.
+"""
 
 import argparse
 from typing import NoReturn
 
 from qbhelper.ctl.output import EXIT_UNANSWERED, complain
-from qbhelper.errors import printable
+from qbhelper.errors import UsageError, printable
+from qbhelper.policy import values
+from qbhelper.policy.values import WrongValue
+from qbhelper.request import is_bridge_name
 
 _EXIT_STATUS = "exit status: 0 {yes}, 1 {no}, 2 it could not be answered, or the words were wrong"
 
@@ -44,3 +50,21 @@ def add(
 def add_json(command: argparse.ArgumentParser) -> None:
     """Add --json."""
     command.add_argument("--json", action="store_true", help="print the answer as JSON (docs/qbhelperctl.md)")
+
+
+def require_bridge_name(name: bytes) -> None:
+    """Raise UsageError if no bridge can have that name."""
+    if not is_bridge_name(name):
+        raise UsageError(
+            f"`{printable(name)}' can't be the name of a bridge", "name one as `ip link show type bridge' prints it"
+        )
+
+
+def mac_of(word: str | None) -> bytes | None:
+    """Return the MAC address that a word is; None for none.  Raises UsageError if it is none, or not for a guest."""
+    if word is None:
+        return None
+    try:
+        return values.macs(word)[0]
+    except WrongValue as error:
+        raise UsageError(*error.faults[0]) from None

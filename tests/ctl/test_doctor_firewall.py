@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qbhelper.ctl.doctor import firewall, programs
+from qbhelper.ctl import programs
+from qbhelper.ctl.doctor import firewall
 from qbhelper.ctl.doctor.finding import State
 from tests.ctl.doctor import found, is_well, mend, the_problem
 from tests.support import world

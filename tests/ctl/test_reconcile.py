@@ -63,7 +63,7 @@ class TestWhatItFinds:
         ("change", "who", "why"),
         [
             (("isolated = true", ""), {"first", "second", "bobs"}, "policy.toml:1 says other settings"),
-            (("queues = 2", ""), {"bobs"}, "policy.toml:1 allows 1 queues, and it has 2"),
+            (("queues = 2", ""), {"bobs"}, "policy.toml:1 allows 1 queue, and it has 2"),
             (("max_ports = 3", "max_ports = 1"), {"second"}, "policy.toml:1 gives 1 ports to one user"),
             (("max_ports = 3", "max_ports = 2\nmax_ports_total = 2"), {"bobs"}, "policy.toml:1 gives 2 ports to all"),
             (("isolated = true", 'isolated = true\nusers = "bob"'), {"first", "second"}, "nothing allows it"),

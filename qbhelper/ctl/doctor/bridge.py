@@ -9,6 +9,7 @@ from qbhelper.ctl.card import any_mac
 from qbhelper.ctl.doctor import sysfs, uplink
 from qbhelper.ctl.doctor.bridges import all_bridges, verdicts, wanted
 from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed, word
+from qbhelper.ctl.output import counted
 from qbhelper.errors import QbError, printable
 from qbhelper.kernel import overview
 from qbhelper.kernel.overview import Seen
@@ -66,7 +67,7 @@ def _itself(bridge: Seen, ports: Sequence[Seen]) -> Finding:
         what = f"all {PORTS_MAX} ports of {name} are taken: end some (qbhelperctl status), or use another bridge"
         return Finding(STATION, State.PROBLEM, what)
     room = PORTS_MAX - len(ports)
-    what = f"{name} is a bridge, is up, and has room for {room} more port{'' if room == 1 else 's'}"
+    what = f"{name} is a bridge, is up, and has room for {counted(room, 'more port')}"
     return Finding(STATION, State.OK, what)
 
 

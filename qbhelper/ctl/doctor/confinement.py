@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
-from qbhelper.ctl.doctor.helpers import installed
+from qbhelper.ctl.doctor.kind_of_helper import installed
 from qbhelper.errors import printable, reason
 
 STATION = "confinement"

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from qbhelper.ctl.doctor.finding import Finding, State
-from qbhelper.ctl.output import paint, width
+from qbhelper.ctl.output import counted, paint, width
 from qbhelper.errors import printable
 
 PROMPT = "# "
@@ -53,7 +53,7 @@ def _summary(findings: Sequence[Finding]) -> str:
     problems, unknown = (
         sum(finding.state is state for finding in findings) for state in (State.PROBLEM, State.UNKNOWN)
     )
-    text = paint(f"{problems} problem{'' if problems == 1 else 's'}", "bad") if problems else ""
+    text = paint(counted(problems, "problem"), "bad") if problems else ""
     if not problems:
         text = paint("no problem found", "good")
     return f"{text}, {paint(f'{unknown} that cannot be told', 'doubtful')}" if unknown else text

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qbhelper.ctl.doctor import bridges, iptables, nftables, programs
+from qbhelper.ctl import programs
+from qbhelper.ctl.doctor import bridges, iptables, nftables
 from qbhelper.ctl.doctor.filtering import IPV4, IPV6, Act, End, Frame, end_of
 from qbhelper.ctl.doctor.finding import Finding, State, Subject, listed
-from qbhelper.ctl.doctor.programs import NoAnswer
+from qbhelper.ctl.programs import NoAnswer
 from qbhelper.errors import printable
 
 STATION = "firewall"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
-from qbhelper.ctl.doctor.helpers import Kind, installed, kind_of
+from qbhelper.ctl.doctor.kind_of_helper import Kind, installed, kind_of
 from qbhelper.ctl.people import Person
 from qbhelper.errors import printable, reason
 from qbhelper.sources import NOT_REGULAR, read_source

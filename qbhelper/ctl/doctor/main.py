@@ -20,8 +20,8 @@ from qbhelper.ctl.doctor import (
 )
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
 from qbhelper.ctl.output import EXIT_NO, EXIT_YES, say, say_json
-from qbhelper.errors import QbError, UsageError, printable, reason
-from qbhelper.request import is_bridge_name
+from qbhelper.ctl.words import require_bridge_name
+from qbhelper.errors import QbError, printable, reason
 
 Station = Callable[[Subject], Iterator[Finding]]
 
@@ -42,10 +42,8 @@ STATIONS: tuple[Station, ...] = (
 
 def run(user: str | None, bridge: bytes | None, *, as_json: bool) -> int:
     """Look at each station and print what was found; EXIT_NO if there is a problem.  Raises QbError."""
-    if bridge is not None and not is_bridge_name(bridge):
-        raise UsageError(
-            f"`{printable(bridge)}' can't be the name of a bridge", "name one as `ip link show type bridge' prints it"
-        )
+    if bridge is not None:
+        require_bridge_name(bridge)
     subject = Subject(people.asked_about(user, "doctor"), bridge)
     found = [finding for station in STATIONS for finding in _visit(station, subject)]
     if as_json:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
-from qbhelper.ctl.doctor.helpers import Kind, installed, kind_of
+from qbhelper.ctl.doctor.kind_of_helper import Kind, installed, kind_of
 from qbhelper.wire import SOCKET_PATH
 
 STATION = "qemu"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The helpers of this host: ours, and what QEMU and libvirt would start, which may be ours as well."""
+"""What there is where QEMU and libvirt look for a helper: their own, with privilege or without, or ours."""
 
 import enum
 import os

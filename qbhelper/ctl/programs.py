@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the few programs of others that the doctor asks: each tells what the kernel says to them alone.
+"""Finds the few programs of others that we ask, and runs those of the doctor: what the kernel says to them alone.
 
-But for journalctl (ctl/journal.py), this is the only place in the core that runs anything.  What iptables-legacy has in
-the kernel can be read with getsockopt(2) and a buffer that is filled in first, which Python does not offer; what its
-matches mean, with its own libraries alone.
+But for journalctl, which is read while it runs (journal.py), this is the only place in the core that runs anything.
+What iptables-legacy has in the kernel can be read with getsockopt(2) and a buffer that is filled in first, which Python
+does not offer; what its matches mean, with its own libraries alone.
 """
 
 import os
