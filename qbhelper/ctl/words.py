@@ -5,7 +5,7 @@ And what several check of the words that they take.
 """
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from qbhelper.ctl.output import EXIT_UNANSWERED, complain
 from qbhelper.errors import UsageError, printable
@@ -17,7 +17,12 @@ _EXIT_STATUS = "exit status: 0 {yes}, 1 {no}, 2 it could not be answered, or the
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the words in one line, as every message of ours is."""
+    """Says what is wrong with the words in one line, as every message of ours is; takes what argparse's takes."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # Python 3.14 would paint the help, with FORCE_COLOR even where no terminal is: it is the same everywhere.
+        self.color = False
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""

@@ -54,6 +54,13 @@ class TestTheParser:
         for made in (parser(), *commands().values()):
             assert max(map(len, made.format_help().splitlines())) <= 80
 
+    def test_the_help_is_plain_text_with_every_python(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From 3.14 on argparse would paint it, of itself on a terminal, and wherever FORCE_COLOR is set."""
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        for made in (parser(), *commands().values()):
+            assert "\033" not in made.format_usage() + made.format_help()
+
 
 @pytest.mark.needs_root
 @pytest.mark.usefixtures("a_host")

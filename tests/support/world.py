@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A private world to grant ports in: own network, own /etc, own /run, own /dev/net.
+"""A private world to grant ports in: own network, own /etc, own /run, and for root own /dev.
 
 `./dev` starts tests and demo under `unshare` (network, mount and pid namespaces; a user
 namespace too when it is not run by root).  `prepare` then makes the file systems private, so
@@ -65,7 +65,7 @@ def is_real_root() -> bool:
 
 
 def prepare() -> None:
-    """Give this mount namespace its own /etc, /run, /sys and /dev/net; safe to call again."""
+    """Give this mount namespace its own /etc, /run, /sys and /dev; safe to call again."""
     if not is_private():
         raise NotPrivate("not in a private network namespace: start this through ./dev")
     if WORLD.exists():
@@ -79,6 +79,7 @@ def prepare() -> None:
     _private_etc()
     run("mount", "-t", "sysfs", "sysfs", "/sys")
     if is_real_root():
+        _private_dev()
         _private_tun()
     run("ip", "link", "set", "lo", "up")
 
@@ -92,6 +93,37 @@ def _private_etc() -> None:
         shutil.rmtree(copy / directory, ignore_errors=True)
         (copy / directory).mkdir(mode=0o755)
     run("mount", "--bind", str(copy), "/etc")
+
+
+def _private_dev() -> None:
+    """Give this world a /dev of its own with the host's devices; what is made in it, as /dev/log, is ours alone."""
+    copy = WORLD / "devices"
+    copy.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "mode=0755,nosuid", "tmpfs", str(copy))
+    for entry in os.scandir("/dev"):
+        target, status = copy / entry.name, entry.stat(follow_symlinks=False)
+        if entry.name == "log":
+            continue
+        if entry.is_symlink():
+            target.symlink_to(os.readlink(entry.path))
+        elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            _same_device(Path(entry.path), status, target)
+        elif entry.is_dir():
+            target.mkdir()
+            run("mount", "--rbind", entry.path, str(target))
+    run("mount", "--rbind", str(copy), "/dev")
+
+
+def _same_device(path: Path, status: os.stat_result, target: Path) -> None:
+    """Make the node again, or where a container may not make it, show the one that is there."""
+    try:
+        os.mknod(target, status.st_mode, status.st_rdev)
+    except PermissionError:
+        target.touch()
+        run("mount", "--bind", str(path), str(target))
+        return
+    os.chown(target, status.st_uid, status.st_gid)
+    target.chmod(stat.S_IMODE(status.st_mode))
 
 
 def _private_tun() -> None:

@@ -23,9 +23,10 @@ OURS = """
     qbhelper.record qbhelper.request qbhelper.sources qbhelper.standalone
 """
 LIBRARY = """
-    _collections_abc _prctl _socket _stat _struct errno fcntl genericpath os os.path posixpath prctl stat struct
+    _abc _collections_abc _prctl _socket _stat _struct
+    abc errno fcntl genericpath os os.path posixpath prctl stat struct
 """
-"""What of the standard library, and of python-prctl, is paid for."""
+"""What of the standard library and python-prctl is paid for; Python 3.14 no longer starts with abc, which os wants."""
 
 
 OURS_OF_A_POLICY = """
