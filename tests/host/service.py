@@ -18,7 +18,8 @@ SOCKET = "qbhelper.socket"
 
 def install_from_source() -> None:
     """Install from this checkout with the commands of README.md; the socket is enabled."""
-    world.run("make", "-s", "-C", str(install.TREE), "install", f"prefix={PREFIX}", "BUILD=/tmp/build")
+    make = ["make", "-s", "-C", str(install.TREE), "install", f"prefix={PREFIX}", "BUILD=/tmp/build"]
+    world.run(*make, timeout=180)
     world.run("systemd-sysusers")
     world.run("systemctl", "daemon-reload")
     world.run("systemctl", "enable", "--now", SOCKET)

@@ -19,6 +19,7 @@ SECONDS = 3.0
 FRAME = 1400
 AT_ONCE = 16
 TOLERANCE = 0.1
+TRIES = 5
 
 
 def measure(sender: Observer, receiver: Observer, frame: bytes) -> float:
@@ -40,6 +41,19 @@ def measure(sender: Observer, receiver: Observer, frame: bytes) -> float:
     return received * 8 / (time.monotonic() - started)
 
 
+def reaches(rate: int, sender: Observer, receiver: Observer, frame: bytes) -> bool:
+    """Whether the rate is reached, and not passed.
+
+    Where others work on the same processors a sender may have no time to send so much: then it tries again.
+    More than the rate is never right.
+    """
+    for _ in range(TRIES):
+        measured = measure(sender, receiver, frame)
+        if measured >= (1 - TOLERANCE) * rate:
+            return measured <= (1 + TOLERANCE) * rate
+    return False
+
+
 @pytest.mark.parametrize("rate", [4_000_000, 20_000_000])
 def test_a_guest_receives_at_the_rate(rate: int) -> None:
     """Within a tenth; what it sends is not limited by that."""
@@ -47,7 +61,7 @@ def test_a_guest_receives_at_the_rate(rate: int) -> None:
         assert left.qdiscs(guest.name) == {"tbf"}
         frame = say("much", source=OTHER_MAC, destination=OWN_MAC, size=FRAME)
         guest.send(say("here I am"))
-        assert measure(net.uplink, guest, frame) == pytest.approx(rate, rel=TOLERANCE)
+        assert reaches(rate, net.uplink, guest, frame)
         guest.all_there()
         assert measure(guest, net.uplink, say("much", size=FRAME)) > 1.5 * rate
 
@@ -61,7 +75,7 @@ def test_a_guest_sends_at_the_rate(rate: int) -> None:
         with lan.port_on(net.bridge, PortSettings(rate_from_guest=rate)) as guest:
             assert list(left.filters(guest.name)) == [1]
             assert left.actions() == ["police"]
-            assert measure(guest, net.uplink, say("much", size=FRAME)) == pytest.approx(rate, rel=TOLERANCE)
+            assert reaches(rate, guest, net.uplink, say("much", size=FRAME))
         assert left.everything() == before
 
 
