@@ -70,6 +70,11 @@ def load(*profiles: Path | str) -> None:
     world.run("apparmor_parser", "--replace", "--skip-cache", *map(str, profiles))
 
 
+def load_text(profile: str) -> None:
+    """The same with a profile that is in no file."""
+    subprocess.run(["apparmor_parser", "--replace", "--skip-cache"], input=profile, text=True, check=True)
+
+
 def mode(profile: str) -> str | None:
     """How a profile is loaded ("enforce"); None if it is not."""
     lines = Path("/sys/kernel/security/apparmor/profiles").read_text().splitlines()
@@ -95,8 +100,7 @@ def within(profile: str, *command: str | Path) -> list[str]:
 def watched() -> Iterator[Watch]:
     """Listen to the kernel for the time of the block."""
     _LIMIT.write_text("0\n")  # or it drops lines that come quickly
-    parser = ["apparmor_parser", "--replace", "--skip-cache"]
-    subprocess.run(parser, input=_MAY_NOT_WRITE, text=True, check=True)
+    load_text(_MAY_NOT_WRITE)
     log = os.open(_LOG, os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.lseek(log, 0, os.SEEK_END)
