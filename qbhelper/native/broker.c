@@ -136,6 +136,20 @@ static void hand_over(int fd, int tap)
 	_exit(EXIT_SUCCESS);
 }
 
+/* A setuid bit without CAP_NET_ADMIN (the bounding set, a security module) is good for nothing, but the broker would take
+ * us for root: what it hears of us are our effective ids (SO_PEERCRED). */
+static void be_the_caller(void)
+{
+	uid_t caller = getuid();
+	gid_t group = getgid();
+
+	/* Only if needed: under -sandbox elevateprivileges=deny the mere call is death. */
+	if (getegid() != group && setresgid(group, group, group) != 0)
+		refuse("failed to drop privileges: setresgid: %s", strerror(errno));
+	if (geteuid() != caller && setresuid(caller, caller, caller) != 0)
+		refuse("failed to drop privileges: setresuid: %s", strerror(errno));
+}
+
 void ask_broker(struct request request, bool can_do_without)
 {
 	struct question question = {
@@ -145,6 +159,8 @@ void ask_broker(struct request request, bool can_do_without)
 	const struct timespec pause = { .tv_nsec = NANOSECONDS_BETWEEN };
 	int tap = -1;
 
+	if (!can_do_without)
+		be_the_caller();
 	memcpy(question.magic, MAGIC, sizeof MAGIC);
 	strncpy(question.bridge, request.bridge, sizeof question.bridge - 1);
 	while (elapsed() < SECONDS_TO_WAIT * INT64_C(1000000)) {

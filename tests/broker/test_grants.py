@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import shutil
 import struct
 import time
 from contextlib import closing
@@ -143,6 +144,25 @@ def test_no_new_privs_is_no_obstacle(either: Broker, br0: str) -> None:
     words = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", str(broker.helper()), "--br=br0"]
     with caller.call(Path("/usr/bin/setpriv"), uid=None, argv=lambda fd: [*words, f"--fd={fd}"]) as outcome:
         granted(outcome)
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6755], ids=oct)
+def test_a_setuid_bit_without_a_capability_makes_nobody_root(br0: str, mode: int) -> None:
+    """Where the bounding set has no CAP_NET_ADMIN the broker is told who calls, not whose file the helper is."""
+    helper = world.WORLD / f"setid-{mode:o}"
+    shutil.copy(install.installed(), helper)
+    helper.chmod(mode)
+    words = ["--reuid", str(PLAIN_UID), "--regid", str(PLAIN_UID), "--clear-groups", "--bounding-set=-net_admin"]
+    words += ["--inh-caps=-all", str(helper), "--br=br0"]
+    with (
+        broker.by_hand(),
+        caller.call(Path("/usr/bin/setpriv"), uid=None, argv=lambda fd: [*words, f"--fd={fd}"]) as outcome,
+    ):
+        lease = parse_alias(Path("/sys/class/net", granted(outcome), "ifalias").read_bytes().strip())
+        assert lease is not None
+        assert lease.uid == PLAIN_UID
+    with broker.by_hand(), world.rule('groups = ["root"]'):
+        assert caller.call(Path("/usr/bin/setpriv"), uid=None, argv=lambda fd: [*words, f"--fd={fd}"]).refused
 
 
 def test_an_altname_is_judged_by_the_canonical_name(br0: str) -> None:

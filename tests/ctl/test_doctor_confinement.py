@@ -76,6 +76,7 @@ class TestAppArmor:
         """AppArmor with our profile and libvirt's, both loaded."""
         (place / "APPARMOR").write_text("Y\n")
         (place / "SECURITY/features/network_v8/").mkdir(parents=True)
+        (place / "SECURITY/features/signal").mkdir()
         (place / "SECURITY/features/network_v8/af_unix").write_text("yes\n")
         self.profiles = place / "SECURITY/profiles"
         self.profiles.write_text("virtqemud//qemu_bridge_helper (enforce)\nvirtqemud (enforce)\nqbhelper (enforce)\n")
@@ -94,6 +95,15 @@ class TestAppArmor:
         mend(problem)
         assert is_well(confinement.look)
         assert (place / "parsed").read_text() == f"-r {place}/PROFILES/usr.sbin.virtqemud\n"
+
+    def test_libvirt_may_not_end_us(self, place: Path) -> None:
+        """Which is all that is missing where the kernel does not tell sockets' ends apart; it says what comes of it."""
+        (place / "SECURITY/features/network_v8/af_unix").unlink()
+        problem = the_problem(confinement.look)
+        assert problem.what.startswith("AppArmor keeps virtqemud from ending /usr/bin/qbhelper: refused ports work ")
+        mend(problem)
+        assert is_well(confinement.look)
+        assert confinement.TALK not in (place / "PROFILES/local/usr.sbin.virtqemud").read_text()
 
     def test_our_snippet_is_enough(self, place: Path) -> None:
         """As a whole, with its comments."""

@@ -62,7 +62,7 @@ class VirtualMachine(Machine):
         initramfs.write_bytes(_initramfs(tree / "root"))
         words = [
             *(QEMU, *MACHINE.split(), "-kernel", str(tree / "kernel"), "-initrd", str(initramfs)),
-            *("-append", f"{KERNEL_WORDS} rw audit=0 systemd.show_status=no systemd.hostname={self.name}"),
+            *("-append", f"{KERNEL_WORDS} rw systemd.show_status=no systemd.hostname={self.name}"),
             *(word for disk in (tree / "disk.ext4", opt) for word in _drive(disk)),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={channel.fileno()}"),
             *("-device", f"virtserialport,chardev=agent,name={agent.PORT_NAME}"),

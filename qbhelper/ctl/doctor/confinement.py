@@ -23,10 +23,8 @@ ATTACHED = ("/usr/bin/qbhelper", "/usr/local/bin/qbhelper")
 """What our profile is for (packaging/apparmor)."""
 OF_LIBVIRT = {"usr.sbin.virtqemud": ("virtqemud",), "usr.sbin.libvirtd": ("libvirtd", "/usr/sbin/libvirtd")}
 """libvirt's profiles: the file of each, and what it is called; older ones have the program's path for a name."""
-TALK = (
-    "unix (send, receive) type=stream addr=none peer=(label=qbhelper),",
-    'signal (send) set=("term", "kill") peer=qbhelper,',
-)
+TALK = "unix (send, receive) type=stream addr=none peer=(label=qbhelper),"
+END = 'signal (send) set=("term", "kill") peer=qbhelper,'
 """What libvirt has to be allowed if we are confined as well, as packaging/examples/libvirt-local explains."""
 
 SELINUX = Path("/sys/fs/selinux/enforce")
@@ -81,9 +79,11 @@ def _of_libvirt(
         yield _for_root(f"whether AppArmor keeps {names[0]} from the helper")
     else:
         # Its own profile has `/usr/bin/* PUx', and nothing for /usr/local.
-        what = (
-            f"AppArmor keeps {names[0]} from {'talking to' if TALK[0] in missing else 'starting'} {printable(helper)}"
-        )
+        deed = {TALK: "talking to", END: "ending"}.get(missing[0], "starting")
+        what = f"AppArmor keeps {names[0]} from {deed} {printable(helper)}"
+        if missing == [END]:
+            # virCommandAbort() after each refusal; mostly the helper has ended by itself by then.
+            what += ": refused ports work as they should, but the kernel may log them as `DENIED'"
         text = "\\n".join([*missing, ""])
         remedy = f"printf {shlex.quote(text)} >>{local} && apparmor_parser -r {PROFILES / file}"
         yield Finding(STATION, State.PROBLEM, what, remedy)
@@ -96,7 +96,9 @@ def _needed(helper: str, *, is_confined: bool) -> Iterator[str]:
         yield f'"{real}" PUx,'
     # A kernel that can't tell who is at the other end of a socket does not ask (Debian 13's; Ubuntu's can).
     if is_confined and [*SECURITY.glob("features/network*/af_unix")]:
-        yield from TALK
+        yield TALK
+    if is_confined and (SECURITY / "features/signal").exists():
+        yield END
 
 
 def _loaded() -> dict[str, str] | None:
