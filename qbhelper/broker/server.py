@@ -24,6 +24,7 @@ from qbhelper.broker.leases import Leases
 from qbhelper.broker.policies import Policies
 from qbhelper.broker.replies import code_of, send
 from qbhelper.broker.snapshot import Snapshot
+from qbhelper.broker.watched import Device
 from qbhelper.errors import AccessDenied, Busy, QbError
 from qbhelper.grant import Port, grant
 from qbhelper.kernel.link import Network
@@ -56,7 +57,7 @@ class Connection:
 
 
 class Server:
-    """Serves `listener` until there is nothing to do for `idle` seconds, or the policy has changed."""
+    """Serves `listener` until there is nothing to do for `idle` seconds, or what we were started with has changed."""
 
     def __init__(self, listener: socket.socket, snapshot: Snapshot, journal: Journal, idle: float | None) -> None:
         self._listener = listener
@@ -76,7 +77,8 @@ class Server:
         self._connections_max = min(CONNECTIONS_MAX, max(1, room))
         self._policies = Policies(snapshot)
         self._is_crowded = False  # whether the connection that is heard was not the first to be accepted with others
-        self._is_outdated = False
+        self._outdated = ""  # why we are, if we are
+        self._device = Device()
         self._next_search = 0.0
         self._stopping = False
         self._last_activity = time.monotonic()
@@ -91,7 +93,7 @@ class Server:
             self._selector.unregister(self._listener)
 
     def serve(self, wake: socket.socket) -> None:
-        """Answer requests, until there is something to read from `wake`, or we are idle, or the policy has changed.
+        """Answer requests, until there is something to read from `wake`, or we are idle, or outdated.
 
         Who connects after that waits in the backlog for the next broker.
         """
@@ -116,7 +118,7 @@ class Server:
         # Who has asked gets an answer.  Who has not will ask the next broker, and must not delay it.
         for connection in [*self._silent.values()]:
             self._hear(connection)
-        if self._is_outdated and self._leases.any():
+        if self._outdated and self._leases.any():
             self._knock()
 
     def _knock(self) -> None:
@@ -153,9 +155,7 @@ class Server:
                 return
             try:
                 accepted, _ = self._listener.accept()
-            except BlockingIOError:
-                return
-            except OSError:  # the caller is gone already, or we are out of fds for the moment
+            except OSError:  # there is none, it is gone already, or we are out of fds for the moment
                 return
             self._last_activity = now
             accepted.setblocking(False)
@@ -219,16 +219,19 @@ class Server:
             else:
                 self._grant(question, connection)
         else:
-            send(connection.socket, Reply(Code.BUSY, 0, b"", "the policy has changed; try again"))
+            send(connection.socket, Reply(Code.BUSY, 0, b"", f"{self._outdated}; try again"))
         return True
 
     def _is_current(self) -> bool:
-        """Whether the policy is still what it was read from; if not, begin to stop: a new broker will read it."""
-        if not self._is_outdated and not self._snapshot.is_current():
-            self._is_outdated = True
-            self._journal.write(Priority.INFO, "the policy has changed: starting anew", EVENT="reload")
-            self.stop()
-        return not self._is_outdated
+        """Whether policy and device are still what we started with; if not, begin to stop: a new broker will look."""
+        if self._outdated:
+            return False
+        if self._snapshot.is_current() and self._device.is_current():
+            return True
+        self._outdated = "the policy has changed" if self._device.is_current() else "there was no TUN device"
+        self._journal.write(Priority.INFO, f"{self._outdated}: starting anew", EVENT="reload")
+        self.stop()
+        return False
 
     def _grant(self, request: Request, connection: Connection) -> None:
         port: Port | None = None

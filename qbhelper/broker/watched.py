@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Files and directories on the way to the policy, and whether they still are as they were when it was read."""
+"""Files and directories on the way to the policy, and whether they still are as they were when it was read.
+
+The device of which TAPs are made is watched as well, where it is missing.
+"""
 
 import os
 import time
 from typing import NamedTuple
 
 from qbhelper.broker.permission import SEARCH, gate
+from qbhelper.kernel.tap import has_device
 
 TICK = 0.02
 """Seconds; the kernel's clock for change times has steps of up to 10 ms."""
+SECONDS_WITHOUT_DEVICE = 0.1
+"""After its first caller a broker says for so long that there is none: to all who waited while it started."""
 
 
 class Signature(NamedTuple):
@@ -136,3 +142,23 @@ class Directory:
         if changed / 1e9 < time.time() - TICK:  # else it could change again without its clock showing it
             self._changed = changed
         return True
+
+
+class Device:
+    """The TUN device, as it was when we started.
+
+    The unit gives the broker a /dev of its own, made when it starts: what was missing then, it never sees.
+    """
+
+    def __init__(self) -> None:
+        self._is_there = has_device()
+        self._until: float | None = None
+
+    def is_current(self) -> bool:
+        """Whether it was there; if not, whether it was looked for just now, for the caller who asks."""
+        if self._is_there:
+            return True
+        now = time.monotonic()
+        if self._until is None:
+            self._until = now + SECONDS_WITHOUT_DEVICE
+        return now <= self._until

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import stat
 import struct
 from fcntl import ioctl
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Final
 
 TUN_DEVICE = "/dev/net/tun"
+TUN_NUMBER = os.makedev(10, 200)
+"""Documentation/admin-guide/devices.txt in the kernel's source."""
 NAME_TEMPLATE = b"tap%d"
 
 NOBODYS = 0
@@ -69,6 +72,15 @@ def name_now(fd: int) -> bytes:
     """Return the name of the TAP that is open here; nobody but root gives it another.  Raises OSError."""
     found: bytes = _IFREQ.unpack(ioctl(fd, TUNGETIFF, _IFREQ.pack(b"", 0)))[0]
     return found.rstrip(b"\0")
+
+
+def has_device() -> bool:
+    """Whether TUN_DEVICE is what it should be, as far as we see."""
+    try:
+        status = os.stat(TUN_DEVICE)
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == TUN_NUMBER
 
 
 _last_numbers: dict[bytes, int] = {}

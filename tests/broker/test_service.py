@@ -4,7 +4,9 @@
 import os
 import select
 import socket
+import stat
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,19 @@ sys.exit(main.main([]))
 """
 
 
+WITH_ITS_OWN_DEV = """#!/usr/bin/python3 -I
+import os, sys
+sys.path.append({modules!r})
+from qbhelper.broker import main
+from qbhelper.kernel import tap
+if not os.path.exists(tap.TUN_DEVICE):
+    tap.TUN_DEVICE += "-of-its-own"
+sys.exit(main.main([]))
+"""
+"""As PrivateDevices= in the unit has it: what is missing when it starts, it never sees."""
+TUN = Path("/dev/net/tun")
+
+
 @contextmanager
 def program(text: str, **words: str) -> Iterator[Path]:
     """A script that runs the installed broker in a way of its own."""
@@ -69,6 +84,24 @@ def failing(illness: Path) -> Iterator[Path]:
     """The installed broker, but for workers that fail while there is an illness."""
     with program(FAILING, illness=str(illness)) as script:
         yield script
+
+
+@pytest.fixture
+def with_its_own_dev() -> Iterator[Path]:
+    """The installed broker, as in its unit; there is no device of which TAPs are made."""
+    TUN.unlink()
+    try:
+        with program(WITH_ITS_OWN_DEV) as script:
+            yield script
+    finally:
+        TUN.unlink(missing_ok=True)
+        make_device()
+
+
+def make_device() -> None:
+    """Have the device be there, as udev makes it."""
+    os.mknod(TUN, stat.S_IFCHR, os.makedev(*world.TUN_DEVICE))
+    TUN.chmod(0o666)
 
 
 def ends_within(pid: int, seconds: float) -> bool:
@@ -102,6 +135,25 @@ def test_while_somebody_holds_a_lease_it_stays(br0: str, impatient: Path) -> Non
             assert answer.granted
             assert not ends_within(serving, 1.5)
         assert ends_within(serving, broker.PATIENCE)
+
+
+def test_a_device_that_was_made_after_it_started_is_there_for_its_callers(br0: str, with_its_own_dev: Path) -> None:
+    """Where there was none it starts anew, as for a changed policy, though callers keep it from being idle."""
+    with broker.activated(with_its_own_dev) as running:
+        for _ in range(2):
+            with broker.ask() as answer:
+                assert "failed to open /dev/net/tun" in answer.reply.message
+            running.await_worker()
+        make_device()
+        deadline = time.monotonic() + broker.PATIENCE
+        granted = False
+        while not granted:
+            assert time.monotonic() < deadline
+            with broker.ask() as answer:
+                granted = answer.granted
+        serving = running.latest_worker()
+        broker.ask().close()
+        assert running.latest_worker() == serving, "now it is warm"
 
 
 def test_it_says_once_that_it_is_ready(br0: str) -> None:

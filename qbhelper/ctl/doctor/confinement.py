@@ -73,17 +73,18 @@ def _of_libvirt(
         yield Finding(STATION, State.UNKNOWN, what, f"cat {local}")
         return
     missing = [rule for rule in _needed(helper, is_confined=is_confined) if rule not in there]
+    good = f"AppArmor lets {names[0]} start {printable(helper)} and talk to it"
     if not missing:
-        yield Finding(STATION, State.OK, f"AppArmor lets {names[0]} start {printable(helper)} and talk to it")
+        yield Finding(STATION, State.OK, good)
+    elif missing == [END]:
+        # virCommandAbort() after each refusal: the helper ends by itself, mostly before that.
+        yield Finding(STATION, State.OK, f"{good}, not end it: the kernel may log refused ports as `DENIED', too")
     elif loaded is None:
         yield _for_root(f"whether AppArmor keeps {names[0]} from the helper")
     else:
         # Its own profile has `/usr/bin/* PUx', and nothing for /usr/local.
-        deed = {TALK: "talking to", END: "ending"}.get(missing[0], "starting")
+        deed = "talking to" if missing[0] == TALK else "starting"
         what = f"AppArmor keeps {names[0]} from {deed} {printable(helper)}"
-        if missing == [END]:
-            # virCommandAbort() after each refusal; mostly the helper has ended by itself by then.
-            what += ": refused ports work as they should, but the kernel may log them as `DENIED'"
         text = "\\n".join([*missing, ""])
         remedy = f"printf {shlex.quote(text)} >>{local} && apparmor_parser -r {PROFILES / file}"
         yield Finding(STATION, State.PROBLEM, what, remedy)

@@ -15,13 +15,11 @@ from qbhelper.ctl.doctor.access import WRITE, obstacle
 from qbhelper.ctl.doctor.finding import Finding, State, Subject
 from qbhelper.ctl.people import NO_GROUP, Person
 from qbhelper.errors import reason
-from qbhelper.kernel.tap import TUN_DEVICE
+from qbhelper.kernel.tap import TUN_DEVICE, TUN_NUMBER
 from qbhelper.record import ACCOUNT
 from qbhelper.request import Caller
 
 STATION = "device"
-NUMBER = os.makedev(10, 200)
-"""Documentation/admin-guide/devices.txt in the kernel's source."""
 ACCOUNTS = (ACCOUNT, "nobody")
 """As whom the broker serves: the first of these that there is (broker/main.py)."""
 _MAKE = f"mknod -m 0666 {TUN_DEVICE} c 10 200"
@@ -54,7 +52,7 @@ def _is_it() -> bool:
         status = os.stat(TUN_DEVICE)
     except PermissionError:
         return True  # so there is something: what is in our way is looked for next
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == NUMBER
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == TUN_NUMBER
 
 
 def _opener(subject: Subject) -> Person:
