@@ -24,8 +24,10 @@ from tests.support.machine import Machine, Stream
 BOOT_SECONDS = 180.0
 """It takes 12 s on an idle machine; this is for one that is anything but idle."""
 
-# With rdrand, or the first program that asks for random numbers waits for seconds.
-MACHINE = "-accel tcg -machine pc -cpu Nehalem,+rdrand -smp 2 -m 1024 -nodefaults -display none -no-reboot"
+# With rdrand, or the first program that asks for random numbers waits for seconds.  With one CPU: of two, on a busy
+# machine, one now and then meets the breakpoint (int3) by which the other is just changing the kernel's code, after the
+# kernel has forgotten about it, and the kernel panics.
+MACHINE = "-accel tcg -machine pc -cpu Nehalem,+rdrand -smp 1 -m 1024 -nodefaults -display none -no-reboot"
 INIT_SCRIPT = Path(__file__).with_name("vm_init.sh")
 WANTED_MODULES = ("virtio_pci", "virtio_blk", "virtio_console", "ext4", "crc32c_generic")
 
