@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ from tests.ctl.host import ctl
 from tests.ctl.page import PAGE
 from tests.ctl.test_show import on_a_terminal, without_colour
 from tests.ctl.ward import OURS, Ward
+from tests.support.broker import PATIENCE
 
 OK = Finding("bridge", State.OK, "br0 is up")
 PROBLEM = Finding("uplink", State.PROBLEM, "eth0 is down", "ip link set dev eth0 up")
@@ -179,7 +181,10 @@ class TestTheProgram:
         def state() -> str:
             return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False).stdout
 
-        before = state()
+        deadline = time.monotonic() + PATIENCE
+        while "NO-CARRIER" in (before := state()):  # the kernel tells br0 of its port's in its own time
+            assert time.monotonic() < deadline, before
+            time.sleep(0.01)
         assert a_ward.visit(user="root").problems()
         assert a_ward.visit().problems()
         assert state() == before
