@@ -187,7 +187,7 @@ def test_ports_are_got_and_ended_in_each_way() -> None:
 
 def test_a_watch_ends_itself_by_the_signal_that_ended_it() -> None:
     """Who sent it sees that; the kernel asks the profile whether it may."""
-    words = [CTL, "status", "--watch", "--json"]
+    words = [str(CTL), "status", "--watch", "--json"]
     uid = caller.PLAIN_UID
     with subprocess.Popen(words, user=uid, group=uid, extra_groups=[], stdout=subprocess.PIPE) as watcher:
         assert watcher.stdout is not None
