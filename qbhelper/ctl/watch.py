@@ -124,6 +124,7 @@ def _keep_drawing(changes: Changes) -> None:
                 signal.signal(signal.SIGTSTP, signal.SIG_DFL)
                 os.kill(os.getpid(), signal.SIGTSTP)  # returns when the shell has us go on
     finally:
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # nobody would catch it here
         _leave()
 
 

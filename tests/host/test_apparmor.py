@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,15 +61,19 @@ MACHINE = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def packages() -> Iterator[None]:
-    """The packages are installed, there is a bridge that everybody may use, and a user with an account."""
+def packages() -> Iterator[dict[str, str | None]]:
+    """The packages are installed, there is a bridge that everybody may use, and a user with an account.
+
+    Gives how each of our profiles was in force before anything else was done.
+    """
     names = ("qbhelper", "qbhelper-libvirt", "qbhelper-qemu")
     # Everything they depend on is there: apt would only take longer.
     world.run("dpkg", "--force-unsafe-io", "--install", *(str(debs.BROUGHT / f"{name}.deb") for name in names))
+    modes = {name: apparmor.mode(name) for name in OURS}
     world.run("useradd", "--uid", str(UID), "--create-home", USER.name)
     world.write_access_list("allow br0\n")
     with world.bridge("br0"):
-        yield
+        yield modes
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +131,9 @@ def ctl(*words: str | Path, uid: int = caller.PLAIN_UID, status: int = 0) -> str
     return done.stdout
 
 
-def test_what_the_packages_bring_is_confined() -> None:
+def test_what_the_packages_bring_is_confined(packages: dict[str, str | None]) -> None:
     """From the installation on, and the broker from its first request on, under its own name."""
-    assert {apparmor.mode(name) for name in OURS} == {"enforce"}
+    assert packages == dict.fromkeys(OURS, "enforce")
     with call(service.PACKAGED_HELPER) as outcome:
         assert outcome.granted, outcome
     assert apparmor.confinement(service.pid()) == "qbhelperd (enforce)"
@@ -173,10 +178,22 @@ def test_ports_are_got_and_ended_in_each_way() -> None:
         ctl("explain", "--bridge", "br0")
         ctl("check")
         ctl("show")
+        ctl("import")
         ctl("doctor", uid=0, status=1)  # the bridge leads nowhere
         # Root's looks into each process, also into those that are confined themselves.
         with subprocess.Popen(apparmor.within("qbhelper", "python3", "-c", "input()"), stdin=subprocess.PIPE):
             ctl("status", uid=0)
+
+
+def test_a_watch_ends_itself_by_the_signal_that_ended_it() -> None:
+    """Who sent it sees that; the kernel asks the profile whether it may."""
+    words = [str(CTL), "status", "--watch", "--json"]
+    uid = caller.PLAIN_UID
+    with subprocess.Popen(words, user=uid, group=uid, extra_groups=[], stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdout is not None
+        assert json.loads(watcher.stdout.readline())
+        watcher.terminate()
+        assert watcher.wait() == -signal.SIGTERM
 
 
 # QEMU that runs: attach and detach --------------------------------------------------------------------------

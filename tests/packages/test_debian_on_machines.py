@@ -39,6 +39,14 @@ WantedBy=sockets.target
 PERSISTENT = f'[[allow]]\nbridge = "br0"\nusers = [{PLAIN_UID}]\nmax_ports = 4\npersistent = true\n[end]\n'.encode()
 
 
+QEMUS = "/usr/lib/qemu/qemu-bridge-helper"
+OF_OTHERS = (
+    *("/proc", "/sys", "/dev", "/tmp", "/opt", "/run/systemd"),
+    *("/var/cache/apt", "/var/cache/debconf", "/var/lib/apt", "/var/lib/dpkg", "/var/log"),
+)
+"""Where the machine, and apt, keep what is theirs."""
+
+
 @pytest.fixture(params=["debian13", "debian12"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Container]:
     """A machine with a bridge that everybody may use."""
@@ -97,6 +105,19 @@ def test_an_upgrade_replaces_the_broker_that_runs(machine: Container, built: Deb
     assert call(machine)[0] == 0
 
 
+def test_an_upgrade_keeps_what_the_administrator_has_changed(machine: Container, built: Debs, tmp_path: Path) -> None:
+    """With apt, which asks nobody: the policy, a mode of dpkg-statoverride's, and that the socket is to be closed."""
+    install(machine, built["qbhelper"])
+    machine.write("/etc/qbhelper/policy.toml", b"# mine\n[end]\n")
+    machine.check("dpkg-statoverride", "--update", "--add", "root", "root", "0750", "/usr/bin/qbhelper")
+    machine.check("systemctl", "--quiet", "disable", "--now", "qbhelper.socket")
+    install(machine, debs.newer(built["qbhelper"], tmp_path / "newer.deb"))
+    assert machine.check("dpkg-query", "--show", "--showformat=${Version}", "qbhelper").endswith("~2")
+    assert machine.check("cat", "/etc/qbhelper/policy.toml") == "# mine\n[end]\n"
+    assert machine.check("stat", "--format=%a", "/usr/bin/qbhelper") == "750\n"
+    assert machine.run("systemctl", "is-enabled", "qbhelper.socket").output == "disabled\n"
+
+
 def test_after_a_reboot_it_is_as_after_the_installation(machine: Container, built: Debs) -> None:
     """The socket is open, the first caller starts the broker by the policy that was there, no TAP of before is."""
     install(machine, built["qbhelper"])
@@ -134,3 +155,21 @@ def test_removed_nothing_of_it_runs(machine: Container, built: Debs) -> None:
     assert machine.check("ls", "/etc/qbhelper").split() == ["policy.toml"]
     machine.check("dpkg", "--purge", "qbhelper")
     assert machine.run("ls", "-d", "/etc/qbhelper", "/run/qbhelper").status == 2
+
+
+def paths(machine: Container) -> set[str]:
+    """All that lies on the machine's disk and in its /run, but for OF_OTHERS."""
+    words = ["find", "/", "/run", "-xdev", *(f"( -path {place} -prune ) -o" for place in OF_OTHERS), "-print"]
+    return set(machine.check(*" ".join(words).split()).splitlines())
+
+
+def test_purged_it_leaves_nothing_but_its_account(machine: Container, built: Debs) -> None:
+    """All three, after they have served, with QEMU's own helper aside meanwhile."""
+    before = paths(machine)
+    install(machine, *built.all())
+    assert call(machine, QEMUS)[0] == 0
+    assert paths(machine) - before > {"/etc/qbhelper/policy.toml", "/run/qbhelper/broker.sock", f"{QEMUS}.qemu"}
+    machine.check("apt-get", "--yes", "purge", *debs.NAMES)
+    # Directories that were empty may be gone: debhelper's scripts take them for ours.
+    assert paths(machine) - before == set()
+    assert machine.run("getent", "passwd", "qbhelper").status == 0
