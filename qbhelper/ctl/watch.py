@@ -96,7 +96,7 @@ def _signals_raise() -> Iterator[None]:
     before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
 
     def end(number: int, _: FrameType | None) -> None:
-        for each in before:  # no other may come between while the terminal is put in order
+        for each in (signal.SIGTSTP, *before):  # no other may come between while the terminal is put in order
             signal.signal(each, signal.SIG_IGN)
         raise _Ended(number)
 

@@ -174,6 +174,21 @@ def test_a_terminal_is_in_order_while_it_is_stopped() -> None:
         assert watcher.ended() == (-signal.SIGTERM, b"")
 
 
+def test_a_stop_comes_too_late_for_what_is_ending() -> None:
+    """Ctrl-S, Ctrl-C and Ctrl-Z: while it waits to leave the screen, nothing gets between, and no traceback comes."""
+    with watching(terminal=(24, 80)) as watcher:
+        watcher.await_text(lambda text: "no ports" in text)
+        os.write(watcher.fd, b"\x13")
+        watcher.child.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + broker.PATIENCE
+        while not int(broker.status_of(watcher.child.pid)["SigIgn"], 16) >> (signal.SIGINT - 1) & 1:
+            assert time.monotonic() < deadline
+        watcher.child.send_signal(signal.SIGTSTP)
+        os.write(watcher.fd, b"\x11")
+        watcher.await_text(lambda text: text.endswith(LEAVE))
+        assert watcher.ended() == (-signal.SIGINT, b"")
+
+
 def test_a_stop_that_is_ignored_stays_ignored() -> None:
     """As for a program that nobody could make go on."""
     with watching(terminal=(24, 80), ignores=signal.SIGTSTP) as watcher:

@@ -167,9 +167,9 @@ def _own_cgroup(name: str, undo: ExitStack) -> Path:
 
 def _remove(group: Path) -> None:
     """Remove a control group whose processes are ending, and all below it."""
+    _await_empty(group)
     deadline = time.monotonic() + END_SECONDS
     while group.exists():
-        _await_empty(group)
         try:
             for directory, _, _ in os.walk(group, topdown=False):
                 os.rmdir(directory)
