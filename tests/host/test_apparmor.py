@@ -4,6 +4,7 @@
 After each test nothing has been denied that it does not say.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ OURS = ("qbhelper", "qbhelperctl", "qbhelperd")
 CTL = Path("/usr/bin/qbhelperctl")
 USER = User("alice")
 UID = 4001
+TUNSETPERSIST = 0x400454CB
 
 LIBVIRTS = apparmor.PROFILES / "usr.sbin.libvirtd"
 LIBVIRTS_LOCAL = apparmor.PROFILES / "local/usr.sbin.libvirtd"
@@ -165,6 +168,8 @@ def test_ports_are_got_and_ended_in_each_way() -> None:
             tap = outcome.tap().name
             assert f" {tap} " in ctl("status")
             [lease] = re.findall(rf" {tap} .*lease ([0-9a-f]{{16}})", ctl("status"))
+            assert ctl("revoke", "--detach", lease, uid=0).startswith(f"detached {tap} ")
+            assert world.ports("br0") == frozenset()
             assert ctl("revoke", lease).startswith(f"revoked {tap} ")
             assert not world.is_up(tap)
         words = ["run", "--bridge", "br0", "--queues", "2", "--vhost", "--"]
@@ -183,6 +188,18 @@ def test_ports_are_got_and_ended_in_each_way() -> None:
         # Root's looks into each process, also into those that are confined themselves.
         with subprocess.Popen(apparmor.within("qbhelper", "python3", "-c", "input()"), stdin=subprocess.PIPE):
             ctl("status", uid=0)
+
+
+def test_the_broker_ends_what_is_kept_against_the_rules() -> None:
+    """A TAP that its holder has made persistent is deleted at once."""
+    with call(service.PACKAGED_HELPER) as outcome:
+        assert outcome.granted, outcome
+        tap = outcome.tap().name
+        fcntl.ioctl(outcome.fds[0], TUNSETPERSIST, 1)
+        deadline = time.monotonic() + apparmor.PATIENCE
+        while tap in world.interfaces():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_a_watch_ends_itself_by_the_signal_that_ended_it() -> None:

@@ -167,7 +167,8 @@ def _own_cgroup(name: str, undo: ExitStack) -> Path:
 
 def _remove(group: Path) -> None:
     """Remove a control group whose processes are ending, and all below it."""
-    _await_empty(group)
+    if group.exists():
+        _await_empty(group)
     deadline = time.monotonic() + END_SECONDS
     while group.exists():
         try:
