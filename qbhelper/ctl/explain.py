@@ -19,7 +19,7 @@ from qbhelper.ctl.words import mac_of, require_bridge_name
 from qbhelper.errors import AccessListError, Busy, KernelError, PolicyError, QbError, printable
 from qbhelper.grant import why
 from qbhelper.kernel.link import Bridge, Network
-from qbhelper.lease import Lease, parse_alias
+from qbhelper.lease import Lease, lease_of
 from qbhelper.policy.decision import Decision
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _taken(caller: "Caller", decision: Decision, network: Network) -> tuple[int,
         links = network.ports(quota.needles(lease))
     if links is None:
         return None
-    found = [parse_alias(link.alias) for link in links]
+    found = [lease_of(link.kind, link.alias) for link in links]
     uids = [other.uid for other in found if other is not None and other.rule == lease.rule]
     return uids.count(caller.uid), len(uids)
 

@@ -5,7 +5,6 @@ The tests follow one another on a machine that has two guests from the first to 
 meanwhile leaves them alone.
 """
 
-import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker.test_unit_files import check_exposure
 from tests.host import service
 from tests.packages import debs
 from tests.support import starters, wire, world
@@ -33,8 +33,6 @@ BARE = ("-nic", f"bridge,br=br0,model=virtio-net-pci,mac={CAROL.mac}")
 """No helper is named: QEMU takes the one whose path it was built with."""
 QEMUS = Path("/usr/lib/qemu/qemu-bridge-helper")
 RULE_FOR_CONTAINERS = Path("/etc/qbhelper/policy.d/containers.toml")
-EXPOSURE_MAX = 1.5
-"""Of 10; as in tests/broker/test_unit_files.py, which asks the systemd of the host alone."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,7 @@ def test_qemu_gained_no_privilege_and_none_was_there_to_gain(lan: Lan) -> None:
 
 def test_the_unit_of_the_package_is_as_closed_as_was_promised() -> None:
     """As systemd of each release counts it, with all that it has loaded for the broker that serves."""
-    said = world.run("systemd-analyze", "security", "--no-pager", service.SERVICE)
-    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
-    assert exposure is not None, said
-    assert float(exposure[1]) <= EXPOSURE_MAX, "\n".join(line for line in said.splitlines() if "✗" in line)
+    check_exposure(world.run("systemd-analyze", "security", "--no-pager", service.SERVICE))
 
 
 # --- QEMU that names none -------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from qbhelper.kernel.exchange import Exchange
 from qbhelper.kernel.message import parse_link
@@ -13,6 +14,9 @@ from tests.support import world
 GROUP = "4711"
 MANY = 300
 """More than the kernel tells in one go."""
+
+Answer = TypeVar("Answer", tuple[int, int, int, bytes], tuple[int, int, bytes])
+"""The payload stands last."""
 
 
 @contextmanager
@@ -42,12 +46,7 @@ class DisturbedLinks(Links):
     dumps = 0
 
     def _answers(self) -> Iterator[tuple[int, int, int, bytes]]:
-        is_due = self.times > 0
-        self.times -= is_due
-        self.dumps += 1
-        for answer in super()._answers():
-            yield answer
-            is_due = is_due and not _delete(answer[3])
+        return _disturbed(self, super()._answers())
 
 
 class DisturbedExchange(Exchange):
@@ -57,9 +56,13 @@ class DisturbedExchange(Exchange):
     dumps = 0
 
     def _answers(self) -> Iterator[tuple[int, int, bytes]]:
-        is_due = self.times > 0
-        self.times -= is_due
-        self.dumps += 1
-        for answer in super()._answers():
-            yield answer
-            is_due = is_due and not _delete(answer[2])
+        return _disturbed(self, super()._answers())
+
+
+def _disturbed(kernel: DisturbedLinks | DisturbedExchange, answers: Iterator[Answer]) -> Iterator[Answer]:
+    is_due = kernel.times > 0
+    kernel.times -= is_due
+    kernel.dumps += 1
+    for answer in answers:
+        yield answer
+        is_due = is_due and not _delete(answer[-1])
