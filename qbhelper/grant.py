@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from qbhelper.kernel.message import Link
+    from qbhelper.kernel.message import LinkState
     from qbhelper.policy.decision import Decision, Verdicts
     from qbhelper.request import Caller, Request
 
@@ -64,6 +64,7 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
         persistent=request.persistent,
         vhost=request.vhost,
     )
+    alias = lease.alias()
     name = _name_for(caller, decision)
     # By a virtio-net header the guest has the kernel write a checksum anywhere into its frame, and cut it to pieces:
     # after the frame was looked at.
@@ -72,10 +73,10 @@ def grant(request: "Request", caller: "Caller", policy: "Verdicts", network: Net
     taken = tap.create(vnet_header, request.queues, template, caller.uid if request.persistent else tap.NOBODYS)
     try:
         if terms.port.is_plain and not terms.is_counted:
-            port = network.attach(taken.name, bridge, lease.alias())
+            port = network.attach(taken.name, bridge, alias)
         else:
-            port = _make_on_terms(network.label(taken.name, lease.alias()), name, bridge, lease, decision, network)
-        _verify(port, bridge, lease)
+            port = _make_on_terms(network.label(taken.name, alias), name, bridge, lease, decision, network)
+        _verify(port, bridge, alias)
         vhost = _vhost_for(request)
     except BaseException:
         _undo(taken, network)
@@ -154,8 +155,8 @@ def _name_for(caller: "Caller", decision: "Decision") -> bytes:
 
 
 def _make_on_terms(
-    claim: "Link", name: bytes, bridge: Bridge, lease: Lease, decision: "Decision", network: Network
-) -> "Link":
+    claim: "LinkState", name: bytes, bridge: Bridge, lease: Lease, decision: "Decision", network: Network
+) -> "LinkState":
     """Make a port of a TAP that is counted, or has settings of its own."""
     terms = decision.terms
     if terms.is_counted:
@@ -180,14 +181,14 @@ def _vhost_for(request: "Request") -> tuple[int, ...]:
     return vhost.open_each(request.queues)
 
 
-def _verify(port: "Link", bridge: Bridge, lease: Lease) -> None:
+def _verify(port: "LinkState", bridge: Bridge, alias: bytes) -> None:
     """Refuse a port that is not what was asked of the kernel: its name, for one, may have changed hands meanwhile."""
-    if port.alias != lease.alias():
-        # A caller can stop their helper, and have the broker end the lease that its claim says already.
+    if port.alias != alias:
+        # A lease can be ended as soon as its alias is set: that of a claim while its caller has stopped the helper.
         raise KernelError(
             f"failed to make interface `{printable(port.name)}': its lease was ended meanwhile", "try again"
         )
-    if port.master != bridge.index:
+    if (port.master, port.master_kind) != (bridge.index, b"bridge"):
         raise KernelError(
             f"failed to add interface `{printable(port.name)}' to bridge `{printable(bridge.name)}': "
             "the kernel has put it elsewhere",

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qbhelper.kernel.message import Link
+    from qbhelper.kernel.message import Link, LinkState
     from qbhelper.lease import Lease
     from qbhelper.policy.decision import Decision, Place
 
@@ -32,7 +32,7 @@ def needles(lease: "Lease") -> tuple[bytes, ...]:
     return f" rule={lease.rule}".encode(), named_with(CLAIM)
 
 
-def check(claim: "Link", lease: "Lease", decision: "Decision", links: "Iterable[Link]") -> None:
+def check(claim: "LinkState", lease: "Lease", decision: "Decision", links: "Iterable[Link]") -> None:
     """Raise QuotaExceeded if there is no room for `claim` beside `links`, Busy if that can't be told yet.
 
     lease: that of the claim; decision: the one that it is made on; links: at least all that `needles` are in.

@@ -23,7 +23,7 @@ from qbhelper.kernel.overview import Changes
 INTERVAL = 2.0
 """Seconds between looks while nothing is announced: for rates, and for processes, which nobody announces."""
 _SETTLE = 0.2
-"""Seconds for the rest of a change: a port that is made is announced some ten times over."""
+"""Seconds for the rest of a change: a port that is made is announced several times over."""
 _ENTER, _LEAVE = "\033[?1049h\033[?25l", "\033[?25h\033[?1049l"
 """The terminal's other screen without a cursor, and back."""
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\033[H", "\033[K", "\033[J"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the kernel announces of leased TAPs that are not, or no longer, as we make them (rtnetlink(7), RTMGRP_LINK).
 
-A port that is made is announced some ten times over, one that ends five times, and who holds a TAP can have it
+A port that is made is announced several times over, as is one that ends, and who holds a TAP can have it
 announced as often as they like.  So the kernel looks at each announcement for us, and wakes us for none that tells of
 nothing wrong.
 """

@@ -22,6 +22,7 @@ from qbhelper.kernel.message import (
     IFLA_MTU,
     IN6_ADDR_GEN_MODE_NONE,
     Link,
+    LinkState,
     attribute,
     by_name,
     ifinfo,
@@ -62,10 +63,11 @@ class Bridge:
 class Network:
     """The network namespace of this process."""
 
-    __slots__ = ("_has_ipv6", "_links")
+    __slots__ = ("_bridges", "_has_ipv6", "_links")
 
     def __init__(self) -> None:
         """Raises KernelError if there is no socket to be had."""
+        self._bridges: dict[bytes, int] = {}  # index by name, of what was found to be one
         self._has_ipv6 = True
         try:
             self._links = Links()
@@ -82,32 +84,50 @@ class Network:
     def find(self, name: bytes) -> Bridge | None:
         """Resolve `name`, which may be an altname, to the interface; None if there is none."""
         try:
-            link = self._links.find(name)
+            return self._find_again(name) or self._find(name)
         except OSError as error:
             raise KernelError(f"failed to look up bridge `{printable(name)}': {reason(error)}") from error
-        return None if link is None else Bridge.of(link)
 
-    def attach(self, tap: bytes, bridge: Bridge, alias: bytes) -> Link:
+    def _find(self, name: bytes) -> Bridge | None:
+        link = self._links.find(name)
+        bridge = None if link is None else Bridge.of(link)
+        if bridge and bridge.is_bridge:
+            self._bridges[bridge.name] = bridge.index
+        return bridge
+
+    def _find_again(self, name: bytes) -> Bridge | None:
+        """Return a bridge that was found before, if its name is still its own.
+
+        It is taken for a bridge still: what an interface is never changes, and only root gives its index to another.
+        What has become of the TAP tells for certain (`LinkState.master_kind`).
+        """
+        index = self._bridges.get(name)
+        if index is None or self._links.name_of(index) != name:
+            return None
+        mtu = self._links.mtu_of(name)
+        return None if mtu is None else Bridge(index, name, mtu, is_bridge=True)
+
+    def attach(self, tap: bytes, bridge: Bridge, alias: bytes) -> LinkState:
         """Make `tap` a port of `bridge` with its MTU, labelled with `alias` (at most 255 bytes), and set it up.
 
         Returns what has become of the TAP.  Raises KernelError, and NoSuchBridge where `bridge` is none.
         """
         start = by_name(tap)
         try:
-            # The MTU before the bridge, which follows its smallest port.
-            # One exchange, yet two messages: older kernels would set it up before it is on its bridge, and the TAP
-            # would hold frames of the host's own when its guest begins to read.  The alias comes last: to announce
-            # what happens to TAPs that have one, and to look at that, takes the broker time.
+            # The MTU goes with the bridge, which follows its smallest port: the kernel sets it first.
+            # In one exchange, but two messages: in one, most kernels would set it up before it is on its bridge, and
+            # the TAP would hold frames of the host's own when its guest begins to read.  The second changes nothing
+            # else: of a change to what is up all the kernel is told that may care, and IPv6 walks all its routes.
             return self._set_and_get(
                 start,
-                start + _mtu(bridge.mtu) + _address() + _master(bridge),
-                by_name(tap, attribute(IFLA_IFALIAS, alias), flags=IFF_UP),
+                start + _mtu(bridge.mtu) + _address() + attribute(IFLA_IFALIAS, alias) + _master(bridge),
+                by_name(tap, flags=IFF_UP),
             )
         except OSError as error:
             self._explain(start, tap, bridge, bridge.mtu)
             raise _failed_to_bring_up(tap, error) from error
 
-    def label(self, tap: bytes, alias: bytes) -> Link:
+    def label(self, tap: bytes, alias: bytes) -> LinkState:
         """Label `tap` with `alias` (at most 255 bytes), and return what it is like.  Raises KernelError."""
         try:
             # With the MAC: who watches what has an alias of ours wants to see no other.
@@ -115,7 +135,7 @@ class Network:
         except OSError as error:
             raise KernelError(f"failed to set MAC address and alias of `{printable(tap)}': {reason(error)}") from error
 
-    def _set_and_get(self, start: bytes, *sets: bytes) -> Link:
+    def _set_and_get(self, start: bytes, *sets: bytes) -> LinkState:
         """Do as `Links.set_and_get` does, but first have the host take no IPv6 address on the TAP.
 
         It would be of no use, as what comes in is the bridge's; and the guest would hear of it.
@@ -139,7 +159,7 @@ class Network:
         except OSError as error:
             raise KernelError(f"failed to count the ports: {reason(error)}") from error
 
-    def rename(self, tap: Link, template: bytes) -> None:
+    def rename(self, tap: LinkState, template: bytes) -> None:
         """Give `tap` another name, in which the kernel puts the lowest free number for `%d`.
 
         Raises Taken and KernelError.
@@ -152,7 +172,7 @@ class Network:
                 raise Taken(what, f"`ip link show {printable(template)}' tells what has that name") from error
             raise KernelError(what) from error
 
-    def attach_down(self, tap: Link, bridge: Bridge, mtu: int) -> None:
+    def attach_down(self, tap: LinkState, bridge: Bridge, mtu: int) -> None:
         """Make `tap` a port of `bridge` as `attach` does, with an MTU (bytes) of its own, but leave it down."""
         start = ifinfo(tap.index)
         try:
@@ -161,7 +181,7 @@ class Network:
             self._explain(start, tap.name, bridge, mtu)
             raise _failed_to_add(tap.name, bridge, error) from error
 
-    def bring_up(self, tap: Link) -> Link:
+    def bring_up(self, tap: LinkState) -> LinkState:
         """Set `tap` up, and return what has become of it.  Raises KernelError."""
         start = ifinfo(tap.index)
         try:
@@ -190,7 +210,7 @@ class Network:
         if now.master:
             raise KernelError(f"failed to take `{printable(tap.name)}' off its bridge: the kernel did not do it")
 
-    def _set_down(self, tap: Link, *changes: bytes) -> Link:
+    def _set_down(self, tap: Link, *changes: bytes) -> LinkState:
         start = ifinfo(tap.index)
         down = ifinfo(tap.index, clear=IFF_UP)
         try:

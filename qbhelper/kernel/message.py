@@ -41,6 +41,7 @@ IFLA_CARRIER = 33
 RTEXT_FILTER_SKIP_STATS = 0x8
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
+IFLA_INFO_SLAVE_KIND = 4
 IFLA_TUN_OWNER = 1
 IFLA_TUN_GROUP = 2
 IFLA_TUN_PERSIST = 6
@@ -66,31 +67,50 @@ DUMPS_MAX = 10
 INTERRUPTED = "what there is came and went all the while"
 _TYPE_MASK = 0x3FFF
 """Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+_ZERO = bytes(4)
+_OF_A_STATE = frozenset((IFLA_IFNAME, IFLA_IFALIAS, IFLA_MASTER, IFLA_LINKINFO))
+_OF_A_LINK = _OF_A_STATE | {IFLA_ADDRESS, IFLA_MTU, IFLA_CARRIER}
+_OF_ITS_KIND = frozenset((IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND))
+_OF_A_TUN = frozenset(
+    (IFLA_TUN_OWNER, IFLA_TUN_GROUP, IFLA_TUN_PERSIST, IFLA_TUN_NUM_QUEUES, IFLA_TUN_NUM_DISABLED_QUEUES)
+)
 
 
-class Link:
-    """An interface as the kernel describes it in one message.
+class LinkState:
+    """Of an interface, what tells whether it has become what was asked for.
 
-    index; name; alias, empty if none; master: index of its bridge, 0 if none; kind, as `tun` or `bridge`;
-    mtu (bytes); up: whether it was set up; owner, group: uid and gid that a TAP was given to, None if none;
+    index; name; alias, empty if none; master: index of its bridge, 0 if none; up: whether it was set up;
+    master_kind: `bridge`, or what else it is a port of; empty if of nothing.
+    """
+
+    __slots__ = ("alias", "index", "master", "master_kind", "name", "up")
+
+    def __init__(self, index: int, name: bytes, alias: bytes, master: int, up: bool, master_kind: bytes) -> None:
+        self.index: Final = index
+        self.name: Final = name
+        self.alias: Final = alias
+        self.master: Final = master
+        self.up: Final = up
+        self.master_kind: Final = master_kind
+
+
+class Link(LinkState):
+    """All of what the kernel says of an interface that is of use here.
+
+    kind, as `tun` or `bridge`; mtu (bytes); owner, group: uid and gid that a TAP was given to, None if none;
     persistent; address: its MAC; queues: of a TAP, attached or not; has_carrier: of a TAP, whether it is open, unless
     who has it open wants it to look otherwise.
     """
 
     __slots__ = (
         "address",
-        "alias",
         "group",
         "has_carrier",
-        "index",
         "kind",
-        "master",
         "mtu",
-        "name",
         "owner",
         "persistent",
         "queues",
-        "up",
     )
 
     def __init__(
@@ -109,14 +129,11 @@ class Link:
         address: bytes,
         queues: int,
         has_carrier: bool,
+        master_kind: bytes = b"",
     ) -> None:
-        self.index: Final = index
-        self.name: Final = name
-        self.alias: Final = alias
-        self.master: Final = master
+        super().__init__(index, name, alias, master, up, master_kind)
         self.kind: Final = kind
         self.mtu: Final = mtu
-        self.up: Final = up
         self.owner: Final = owner
         self.group: Final = group
         self.persistent: Final = persistent
@@ -171,17 +188,40 @@ def messages(data: bytes) -> "Iterator[tuple[int, int, int, bytes]]":
         start += length + -length % 4
 
 
-def _attributes(data: bytes, start: int = 0) -> "dict[int, bytes]":
-    """Return the attributes that stand in `data` from `start` on.  No Python is run more often than this loop."""
+def _attributes(data: bytes, wanted: "frozenset[int]", start: int = 0) -> "dict[int, bytes]":
+    """Return those of the attributes in `data` from `start` on that are `wanted`.
+
+    No Python is run more often than this loop: an interface has forty of them, and few are of use here.
+    """
     found: dict[int, bytes] = {}
     unpack, end = _ATTRIBUTE.unpack_from, len(data)
     while end - start >= 4:
         length, kind = unpack(data, start)
         if not 4 <= length <= end - start:
             raise OSError(errno.EBADMSG, HALF)
-        found[kind & _TYPE_MASK] = data[start + 4 : start + length]
-        start += length + -length % 4
+        kind &= _TYPE_MASK
+        if kind in wanted:
+            found[kind] = data[start + 4 : start + length]
+        start += (length + 3) & ~3
     return found
+
+
+def parse_state(payload: bytes) -> LinkState:
+    """Return the state of the interface that a message describes.  Raises OSError (EBADMSG) for half a message."""
+    try:
+        _, _, index, flags, _ = _IFINFO.unpack_from(payload)
+        attributes = _attributes(payload, _OF_A_STATE, _IFINFO.size)
+        about = _attributes(attributes.get(IFLA_LINKINFO, b""), _OF_ITS_KIND)
+        return LinkState(
+            index,
+            attributes.get(IFLA_IFNAME, b"").rstrip(b"\0"),
+            attributes.get(IFLA_IFALIAS, b"").rstrip(b"\0"),
+            _number(attributes.get(IFLA_MASTER, _ZERO)),
+            bool(flags & IFF_UP),
+            about.get(IFLA_INFO_SLAVE_KIND, b"").rstrip(b"\0"),
+        )
+    except struct.error as error:
+        raise OSError(errno.EBADMSG, HALF) from error
 
 
 def parse_link(payload: bytes) -> Link:
@@ -193,27 +233,28 @@ def parse_link(payload: bytes) -> Link:
 
 
 def _unpack_link(payload: bytes) -> Link:
-    index, flags = _IFINFO.unpack_from(payload)[2:4]
-    attributes = _attributes(payload, _IFINFO.size)
-    about = _attributes(attributes.get(IFLA_LINKINFO, b""))
+    _, _, index, flags, _ = _IFINFO.unpack_from(payload)
+    attributes = _attributes(payload, _OF_A_LINK, _IFINFO.size)
+    about = _attributes(attributes.get(IFLA_LINKINFO, b""), _OF_ITS_KIND)
     kind = about.get(IFLA_INFO_KIND, b"").rstrip(b"\0")
-    tun = _attributes(about.get(IFLA_INFO_DATA, b"")) if kind == b"tun" else {}
+    tun = _attributes(about.get(IFLA_INFO_DATA, b""), _OF_A_TUN) if kind == b"tun" else {}
     owner, group = tun.get(IFLA_TUN_OWNER), tun.get(IFLA_TUN_GROUP)
     return Link(
         index=index,
         name=attributes.get(IFLA_IFNAME, b"").rstrip(b"\0"),
         alias=attributes.get(IFLA_IFALIAS, b"").rstrip(b"\0"),
-        master=_number(attributes.get(IFLA_MASTER, bytes(4))),
+        master=_number(attributes.get(IFLA_MASTER, _ZERO)),
         kind=kind,
-        mtu=_number(attributes.get(IFLA_MTU, bytes(4))),
+        mtu=_number(attributes.get(IFLA_MTU, _ZERO)),
         up=bool(flags & IFF_UP),
         owner=None if owner is None else _number(owner),
         group=None if group is None else _number(group),
         persistent=tun.get(IFLA_TUN_PERSIST, b"\0") != b"\0",
         address=attributes.get(IFLA_ADDRESS, b""),
-        queues=sum(_number(tun.get(kind, bytes(4))) for kind in (IFLA_TUN_NUM_QUEUES, IFLA_TUN_NUM_DISABLED_QUEUES))
+        queues=_number(tun.get(IFLA_TUN_NUM_QUEUES, _ZERO)) + _number(tun.get(IFLA_TUN_NUM_DISABLED_QUEUES, _ZERO))
         or 1,
         has_carrier=attributes.get(IFLA_CARRIER, b"\0") != b"\0",
+        master_kind=about.get(IFLA_INFO_SLAVE_KIND, b"").rstrip(b"\0"),
     )
 
 

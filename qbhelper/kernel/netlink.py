@@ -6,8 +6,10 @@ Settings of a port are asked for in exchange.py.  Here every request counts: QEM
 
 import errno
 import os
+import struct
 from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 from _socket import socket as Socket  # noqa: N812
+from fcntl import ioctl
 
 from qbhelper.kernel.message import (
     HALF,
@@ -22,6 +24,7 @@ from qbhelper.kernel.message import (
     RTM_GETLINK,
     RTM_SETLINK,
     Link,
+    LinkState,
     by_name,
     error_in,
     ifinfo,
@@ -29,6 +32,7 @@ from qbhelper.kernel.message import (
     of_kind,
     pack,
     parse_link,
+    parse_state,
     until_whole,
 )
 
@@ -39,6 +43,11 @@ if TYPE_CHECKING:
 
 _RECEIVE = 1 << 18
 """Bytes; larger than any single read of a dump that the kernel makes."""
+
+SIOCGIFNAME = 0x8910
+SIOCGIFMTU = 0x8921
+_IFREQ = struct.Struct("=16si20x")
+"""struct ifreq of netdevice(7): a name, then an index or an MTU, in a union as large as that of any ABI."""
 
 
 class Links:
@@ -68,6 +77,31 @@ class Links:
         """Describe one interface; None if it is gone."""
         return self._one(ifinfo(index) + NO_STATISTICS)
 
+    def name_of(self, index: int) -> bytes | None:
+        """Return what the interface of this index is called; None if it is gone.
+
+        By ioctl, as `mtu_of`: that takes a tenth of the time of a description.
+        """
+        answer = self._ioctl(SIOCGIFNAME, b"", index)
+        return None if answer is None else answer[0].rstrip(b"\0")
+
+    def mtu_of(self, name: bytes) -> int | None:
+        """Return the MTU, in bytes, of an interface that was there just now; None if it is gone.
+
+        By its name, which `find` avoids: the kernel looks for no module while there is an interface of that name.
+        """
+        answer = self._ioctl(SIOCGIFMTU, name, 0)
+        return None if answer is None else answer[1]
+
+    def _ioctl(self, request: int, name: bytes, number: int) -> tuple[bytes, int] | None:
+        try:
+            found, answer = _IFREQ.unpack(ioctl(self._socket, request, _IFREQ.pack(name, number)))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return found, answer
+
     def dump(self) -> list[Link]:
         """Describe every interface of the network namespace.
 
@@ -86,30 +120,32 @@ class Links:
         """Set what is in the body of a request, as `by_name` and `ifinfo` make them."""
         self._ask((RTM_SETLINK, NLM_F_ACK, body))
 
-    def set_and_get(self, get: bytes, *sets: bytes) -> Link:
+    def set_and_get(self, get: bytes, *sets: bytes) -> LinkState:
         """Set what is in each of `sets`, in this order; return what has become of the interface that `get` is about.
 
         All in one round trip.
         """
-        return self._ask(*((RTM_SETLINK, 0, body) for body in sets), (RTM_GETLINK, 0, get + NO_STATISTICS))[0]
+        questions = [(RTM_SETLINK, 0, body) for body in sets]
+        return parse_state(self._ask(*questions, (RTM_GETLINK, 0, get + NO_STATISTICS))[0])
 
     def delete(self, index: int) -> None:
         """Delete an interface, whoever holds it open."""
         self._ask((RTM_DELLINK, NLM_F_ACK, ifinfo(index)))
 
     def _dump(self, body: bytes, needles: tuple[bytes, ...] = ()) -> list[Link]:
-        return until_whole(lambda: self._ask((RTM_GETLINK, NLM_F_DUMP, body), needles=needles))
+        found = until_whole(lambda: self._ask((RTM_GETLINK, NLM_F_DUMP, body), needles=needles))
+        return [parse_link(payload) for payload in found]
 
     def _one(self, body: bytes) -> Link | None:
         try:
-            return self._ask((RTM_GETLINK, 0, body))[0]
+            return parse_link(self._ask((RTM_GETLINK, 0, body))[0])
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
             raise
 
-    def _ask(self, *questions: "tuple[int, int, bytes]", needles: tuple[bytes, ...] = ()) -> list[Link]:
-        """Send questions (type, flags, body) together, and return the answer to the last.
+    def _ask(self, *questions: "tuple[int, int, bytes]", needles: tuple[bytes, ...] = ()) -> list[bytes]:
+        """Send questions (type, flags, body) together; return the descriptions of interfaces in the answer to the last.
 
         Raises the error of the first that has one.  Of a dump, only what has one of `needles` in it, if given.
         """
@@ -118,7 +154,7 @@ class Links:
         is_dump = questions[-1][1] == NLM_F_DUMP
         numbered = enumerate(questions, first)
         self._socket.send(b"".join([pack(kind, flags, number, body) for number, (kind, flags, body) in numbered]))
-        links: list[Link] = []
+        descriptions: list[bytes] = []
         problem = 0
         for kind, flags, number, payload in self._answers():
             if number < first:
@@ -129,14 +165,14 @@ class Links:
                 problem = problem or error_in(payload)
             else:
                 if not needles or any(needle in payload for needle in needles):
-                    links.append(parse_link(payload))
+                    descriptions.append(payload)
                 if is_dump:
                     continue
             if number == last:
                 break
         if problem:
             raise OSError(problem, os.strerror(problem))
-        return links
+        return descriptions
 
     def _answers(self) -> "Iterator[tuple[int, int, int, bytes]]":
         while True:

@@ -146,9 +146,9 @@ def attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-ABOUT = attribute(1, b"tun\0") + attribute(2, attribute(1, bytes(4)) + attribute(6, b"\1"))
+ABOUT = attribute(1, b"tun\0") + attribute(2, attribute(1, bytes(4)) + attribute(6, b"\1")) + attribute(4, b"bridge\0")
 LINK = (
-    bytes(16)
+    struct.pack("=BxHiII", 0, 1, 5, 0, 0)
     + attribute(3, b"tap0\0")
     + attribute(10, b"\2\0\0\0")
     + attribute(20, ALIAS + b"\0")
@@ -168,7 +168,7 @@ def test_a_netlink_message_is_understood_or_an_error(data: bytes) -> None:
     with suppress(OSError, struct.error):
         for _, _, _, payload in message.messages(data):
             link = message.parse_link(payload)
-            assert isinstance(link.alias, bytes)
+            assert of_state(message.parse_state(payload)) == of_state(link)
 
 
 def test_a_whole_netlink_message_is_understood() -> None:
@@ -178,6 +178,12 @@ def test_a_whole_netlink_message_is_understood() -> None:
     assert (kind, sequence) == (message.RTM_NEWLINK, 1)
     assert (link.name, link.kind, link.alias, link.master) == (b"tap0", b"tun", ALIAS, 2)
     assert (link.owner, link.group, link.persistent) == (0, None, True)
+    assert of_state(message.parse_state(payload)) == of_state(link) == (5, b"tap0", ALIAS, 2, False, b"bridge")
+
+
+def of_state(state: message.LinkState) -> tuple[int, bytes, bytes, int, bool, bytes]:
+    """All that a state tells."""
+    return state.index, state.name, state.alias, state.master, state.up, state.master_kind
 
 
 @settings(max_examples=2000)

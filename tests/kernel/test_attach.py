@@ -3,9 +3,11 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from qbhelper.errors import KernelError
 from qbhelper.kernel import link, tap
 from qbhelper.kernel.announcements import Announcements
 from qbhelper.kernel.link import Network
@@ -24,6 +26,11 @@ def br0() -> Iterator[str]:
         yield name
 
 
+def shown_mtu(interface: str) -> int:
+    """Return an MTU, as the kernel shows it to everybody."""
+    return int(Path("/sys/class/net", interface, "mtu").read_text())
+
+
 @pytest.mark.parametrize("has_ipv6", [True, False], ids=["IPv6", "no IPv6"])
 @pytest.mark.parametrize("mtu", [1500, 1000])
 def test_nothing_suspicious_is_announced(br0: str, monkeypatch: pytest.MonkeyPatch, has_ipv6: bool, mtu: int) -> None:
@@ -38,7 +45,8 @@ def test_nothing_suspicious_is_announced(br0: str, monkeypatch: pytest.MonkeyPat
             made = tap.create(vnet_header=True)
             with closing(made):
                 port = network.attach(made.name, bridge, Lease.begin(61234, 1, 1, None).alias())
-                assert (port.master, port.up, port.mtu) == (bridge.index, True, mtu)
+                assert (port.master, port.up) == (bridge.index, True)
+                assert shown_mtu(port.name.decode()) == mtu
                 assert network._has_ipv6 is has_ipv6
             made = tap.create(vnet_header=True)
             with closing(made):
@@ -46,3 +54,18 @@ def test_nothing_suspicious_is_announced(br0: str, monkeypatch: pytest.MonkeyPat
                 network.attach_down(claim, bridge, mtu)
                 assert network.bring_up(claim).master == bridge.index
         assert events.read() == []
+
+
+def test_a_tap_that_gets_no_place_on_its_bridge_takes_no_address_either(br0: str) -> None:
+    """The kernel sets it up all the same, on no bridge: until it is removed the host must say nothing through it."""
+    with closing(Network()) as network:
+        bridge = network.find(br0.encode())
+        assert bridge is not None
+        world.run("ip", "link", "delete", br0)
+        for _ in range(2):
+            with closing(tap.create(vnet_header=True)) as made:
+                with pytest.raises(KernelError):
+                    network.attach(made.name, bridge, b"")
+                about = world.run("ip", "-d", "link", "show", made.name.decode())
+                assert "UP" in about
+                assert "addrgenmode none" in about

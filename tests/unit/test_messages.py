@@ -10,7 +10,7 @@ import pytest
 from qbhelper import dialect, grant, sources
 from qbhelper.errors import QbError
 from qbhelper.kernel.link import Bridge, Network
-from qbhelper.kernel.message import Link
+from qbhelper.kernel.message import LinkState
 from qbhelper.kernel.tap import _how_to_open
 from qbhelper.lease import Lease
 from qbhelper.policy.access_list import AccessList, Rule
@@ -44,23 +44,9 @@ def decide(bridge: Bridge | None, *rules: Rule) -> None:
 LEASE = Lease.begin(1000, 5, 1, None)
 
 
-def port(*, master: int, up: bool, alias: bytes = LEASE.alias()) -> Link:
+def port(*, master: int, up: bool, alias: bytes = LEASE.alias(), master_kind: bytes = b"bridge") -> LinkState:
     """A TAP as the kernel describes it."""
-    return Link(
-        index=8,
-        name=b"tap0",
-        alias=alias,
-        master=master,
-        kind=b"tun",
-        mtu=1500,
-        up=up,
-        owner=0,
-        group=None,
-        persistent=False,
-        address=b"\xfe\0\0\0\0\1",
-        queues=1,
-        has_carrier=True,
-    )
+    return LinkState(8, b"tap0", alias, master, up, master_kind)
 
 
 CASES: dict[str, tuple[Callable[[], object], str]] = {
@@ -86,15 +72,19 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         ),
     ),
     "elsewhere": (
-        lambda: grant._verify(port(master=99, up=True), BR0, LEASE),
+        lambda: grant._verify(port(master=99, up=True), BR0, LEASE.alias()),
+        "failed to add interface `tap0' to bridge `br0': the kernel has put it elsewhere; try again",
+    ),
+    "on something of another kind": (
+        lambda: grant._verify(port(master=7, up=True, master_kind=b"bond"), BR0, LEASE.alias()),
         "failed to add interface `tap0' to bridge `br0': the kernel has put it elsewhere; try again",
     ),
     "down": (
-        lambda: grant._verify(port(master=7, up=False), BR0, LEASE),
+        lambda: grant._verify(port(master=7, up=False), BR0, LEASE.alias()),
         "failed to bring up interface `tap0': the kernel did not do it; the kernel's log (dmesg) may say more",
     ),
     "ended meanwhile": (
-        lambda: grant._verify(port(master=7, up=True, alias=LEASE.ended().alias()), BR0, LEASE),
+        lambda: grant._verify(port(master=7, up=True, alias=LEASE.ended().alias()), BR0, LEASE.alias()),
         "failed to make interface `tap0': its lease was ended meanwhile; try again",
     ),
     "unknown word": (
