@@ -77,8 +77,8 @@ def for_syslog(identifier: str, pid: int, priority: int, text: str, fields: "Fie
 
 def in_one_line(text: str, fields: "Fields") -> str:
     """Return a record for where there are only lines: printable, the fields behind the text; a REASON stands in it."""
-    words = (f"{name.lower()}={printable(str(value))}" for name, value in fields.items() if name != "REASON")
-    return " ".join((printable(text), *words))
+    words = [f"{name.lower()}={value}" for name, value in fields.items() if name != "REASON"]
+    return printable(" ".join([text, *words]))
 
 
 def _field(name: str, value: str) -> bytes:

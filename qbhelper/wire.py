@@ -8,6 +8,7 @@ described here is a WireError, and the broker drops the connection without an an
 import enum
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from qbhelper.lease import is_lease
 from qbhelper.request import IFNAMSIZ, Request
@@ -72,9 +73,8 @@ Question = Request | Ending
 """What is asked; a Request is for a grant."""
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An answer as it travels beside its `fds` fds, which SCM_RIGHTS carries."""
+class Reply(NamedTuple):
+    """An answer as it travels beside its `fds` fds, which SCM_RIGHTS carries.  A tuple: one is made for each port."""
 
     code: Code
     fds: int

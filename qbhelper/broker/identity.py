@@ -8,7 +8,7 @@ import array
 import errno
 import socket
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qbhelper.request import Caller
 
@@ -19,8 +19,7 @@ GROUPS_MAX = 256
 """Python's getsockopt returns 1024 bytes at most.  A process may be in 65536 groups (credentials(7))."""
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """The process that connected.
 
     caller: uid, gid and groups as this host has them: root of a user namespace is the uid that made it; pid 0 where

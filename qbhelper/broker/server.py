@@ -7,12 +7,12 @@ of connections, for a bounded time.
 
 import os
 import resource
-import selectors
+import select
 import socket
 import time
 from collections import Counter, OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qbhelper import dialect, wire
 from qbhelper.broker import identity, records
@@ -47,8 +47,7 @@ REST_AFTER_SEARCH = 4.0
 """To find a lease is to look at all TAPs, and anybody may ask.  So many times as long as that took, only root may."""
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(NamedTuple):
     """A caller who has connected, and may ask until `deadline` (time.monotonic)."""
 
     socket: socket.socket
@@ -68,7 +67,7 @@ class Server:
         links = Links()
         self._leases = Leases(journal, snapshot.with_macs(), links)
         self._claims = Claims(journal, links)
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
         self._kernel = Network()
         self._silent: OrderedDict[int, Connection] = OrderedDict()  # oldest, so next to expire, first
         self._answered: dict[int, Connection] = {}  # until the caller hangs up, having taken the reply
@@ -83,36 +82,36 @@ class Server:
         self._stopping = False
         self._last_activity = time.monotonic()
         listener.setblocking(False)
-        self._selector.register(listener, selectors.EVENT_READ)
-        self._selector.register(self._leases.events, selectors.EVENT_READ)
+        self._epoll.register(listener, select.EPOLLIN)
+        self._epoll.register(self._leases.events, select.EPOLLIN)
 
     def stop(self) -> None:
         """Accept no more, finish what is in flight, and let `serve` return."""
         if not self._stopping:
             self._stopping = True
-            self._selector.unregister(self._listener)
+            self._epoll.unregister(self._listener)
 
     def serve(self, wake: socket.socket) -> None:
         """Answer requests, until there is something to read from `wake`, or we are idle, or outdated.
 
         Who connects after that waits in the backlog for the next broker.
         """
-        self._selector.register(wake, selectors.EVENT_READ)
+        self._epoll.register(wake, select.EPOLLIN)
         while not self._stopping:
-            ready = self._selector.select(self._patience())
+            ready = self._epoll.poll(self._patience())
             now = time.monotonic()
-            for key, _ in ready:
-                if key.fileobj is self._listener:
+            for fd, _ in ready:
+                if fd == self._listener.fileno():
                     self._accept(now)
-                elif key.fileobj is self._leases.events:
+                elif fd in self._silent:
+                    self._hear(self._silent[fd])
+                elif fd in self._answered:
+                    self._drop(self._answered[fd])
+                elif fd == self._leases.events.fileno():
                     self._leases.handle_events()
-                elif key.fileobj is wake:
+                elif fd == wake.fileno():
                     wake.recv(64)
                     self.stop()
-                elif key.fd in self._silent:
-                    self._hear(self._silent[key.fd])
-                elif key.fd in self._answered:
-                    self._drop(self._answered[key.fd])
             self._leases.look_again(now)
             self._expire(now)
         # Who has asked gets an answer.  Who has not will ask the next broker, and must not delay it.
@@ -127,7 +126,7 @@ class Server:
             knock.connect(self._listener.getsockname())
 
     def _patience(self) -> float | None:
-        """Seconds until something is due without anybody asking."""
+        """Seconds until something is due without anybody asking, never negative: to epoll that is for ever."""
         now = time.monotonic()
         due = [self._leases.patience(now)]
         if self._silent:
@@ -176,7 +175,7 @@ class Server:
                 os.sched_yield()  # our waking up may have put them off their CPU between connect(2) and send(2)
                 self._hear(connection)
             if accepted.fileno() != -1:  # not before: whoever has asked by now has been kept waiting for no more of us
-                self._selector.register(accepted, selectors.EVENT_READ)
+                self._epoll.register(accepted, select.EPOLLIN)
 
     def _make_room(self) -> None:
         """Let the oldest connections go where there are too many."""
@@ -187,14 +186,12 @@ class Server:
 
     def _drop(self, connection: Connection) -> None:
         fd, uid = connection.socket.fileno(), connection.peer.caller.uid
-        with suppress(KeyError):  # it is not waited for yet
-            self._selector.unregister(connection.socket)
         self._silent.pop(fd, None)
         self._answered.pop(fd, None)
         self._per_uid[uid] -= 1
         if not self._per_uid[uid]:
             del self._per_uid[uid]
-        connection.socket.close()
+        connection.socket.close()  # nothing else has it open, as we never fork: so epoll forgets it (epoll(7))
 
     def _hear(self, connection: Connection, *, is_checked: bool = False) -> bool:
         """Read the one request of a connection, and answer it; False if it is not there yet.

@@ -73,7 +73,9 @@ class PortSettings:
     @property
     def is_plain(self) -> bool:
         """Whether the port is as an access list gives it, but for its name."""
-        return all(getattr(self, setting) == getattr(PLAIN, setting) for setting in self.__slots__ if setting != "name")
+        return self is PLAIN or all(
+            getattr(self, setting) == getattr(PLAIN, setting) for setting in self.__slots__ if setting != "name"
+        )
 
     @property
     def is_filtered(self) -> bool:
@@ -110,6 +112,7 @@ class PortSettings:
 
 
 PLAIN = PortSettings()
+"""That of all rules without settings: nothing need be compared to know it."""
 
 
 class Terms:

@@ -11,7 +11,7 @@ from qbhelper.errors import Problem, printable
 from qbhelper.policy.combinations import faults_among, faults_in
 from qbhelper.policy.decision import Place
 from qbhelper.policy.places import HEADERS, Layout, Table, layout_of
-from qbhelper.policy.port import PortSettings, Terms
+from qbhelper.policy.port import PLAIN, PortSettings, Terms
 from qbhelper.policy.rules import Policy, Rule, identity_of, scope_of
 from qbhelper.policy.settings import ALLOW, BY_NAME, DENY, TOP, names_in
 from qbhelper.policy.values import WrongValue, nearest
@@ -160,7 +160,8 @@ def _rule_of(allow: bool, place: Place, values: "Mapping[str, Any]") -> Rule:
     terms = {word: of.pop(word) for word in _OF_TERMS if word in of}
     who = Who(users, groups)
     identity = identity_of(scope_of(bridges, who))
-    return Rule(allow, bridges, who, place, Terms(identity, PortSettings(**of), **terms), expires)
+    port = PortSettings(**of) if of else PLAIN
+    return Rule(allow, bridges, who, place, Terms(identity, port, **terms), expires)
 
 
 def _agree(data: "Mapping[str, Any]", layout: Layout) -> bool:
