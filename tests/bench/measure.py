@@ -24,6 +24,8 @@ from tests.support.install import Privilege, ours, theirs
 PYTHON = "/usr/bin/python3"
 PORTS_MAX = 1000
 """A bridge has room for 1023."""
+LAST_PORTS = 50
+"""Of these, so many are made again and again, while the others stay."""
 CALLERS = 200
 
 ORIGINAL = "qemu-bridge-helper, setuid"
@@ -88,23 +90,34 @@ def with_policy(rounds: int) -> dict[str, float]:
         return as_a_plain_user(lambda: _medians(programs, rounds))
 
 
-def growing_bridge() -> dict[str, Series]:
-    """Ms for each port up to PORTS_MAX, by ours and the original in turn, so that both see the same bridge."""
+def growing_bridge(rounds: int) -> tuple[dict[str, Series], dict[str, Series]]:
+    """Ms for each port up to PORTS_MAX, by ours and the original in turn, so that both see the same bridge.
+
+    And for the last LAST_PORTS, which are given back and made again until each program has made `rounds` of them.
+    """
     helpers = {BROKERED: ours(Privilege.NONE), ORIGINAL: theirs(Privilege.SETUID)}
 
-    def measure() -> dict[str, Series]:
+    def make(count: int, keeper: timing.Keeper, times: dict[str, Series], what: str) -> None:
         ports = Ports()
-        times: dict[str, Series] = {name: [] for name in helpers}
+        for number in range(count // 2):
+            for name, helper in helpers.items():
+                times[name].append(timing.grant(helper, "br0", ports) * 1000)
+                keeper.take_over(ports)
+            progress(f"{what}: {2 * number + 2} of {count}")
+
+    def measure() -> tuple[dict[str, Series], dict[str, Series]]:
+        growth: dict[str, Series] = {name: [] for name in helpers}
+        last: dict[str, Series] = {name: [] for name in helpers}
         with closing(timing.Keeper()) as others:
-            for number in range(PORTS_MAX // 2):
-                for name, helper in helpers.items():
-                    times[name].append(timing.grant(helper, "br0", ports) * 1000)
-                    others.take_over(ports)
-                progress(f"growing bridge: {2 * number + 2} of {PORTS_MAX}")
-        return times
+            make(PORTS_MAX - LAST_PORTS, others, growth, "growing bridge")
+            while len(last[BROKERED]) < rounds:
+                with closing(timing.Keeper()) as newest:
+                    make(LAST_PORTS, newest, last, "the last ports")
+        return {name: growth[name] + last[name][: LAST_PORTS // 2] for name in helpers}, last
 
     with world.bridge("br0"):
-        return as_a_plain_user(measure)
+        growth, last = as_a_plain_user(measure)
+    return growth, last
 
 
 def callers_at_once(rounds: int) -> dict[str, float]:
