@@ -62,7 +62,7 @@ def test_a_tap_that_gets_no_place_on_its_bridge_takes_no_address_either(br0: str
         bridge = network.find(br0.encode())
         assert bridge is not None
         world.run("ip", "link", "delete", br0)
-        for _ in range(2):
+        for _ in range(2):  # what is seen of the kernel at the first must make no difference at the second
             with closing(tap.create(vnet_header=True)) as made:
                 with pytest.raises(KernelError):
                     network.attach(made.name, bridge, b"")

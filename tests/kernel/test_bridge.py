@@ -68,7 +68,7 @@ CHANGES: dict[str, list[Callable[[], str]]] = {
 
 
 def test_it_is_found_again_without_a_description(network: Network) -> None:
-    """To have it described takes ten times as long, while QEMU waits."""
+    """To have it described takes longer, while QEMU waits."""
     asked = network._links._sequence
     assert what(network, NAME) == described(NAME)
     assert network._links._sequence == asked
